@@ -1,0 +1,623 @@
+//! The loop's thread: takes commands, moves operations on, delivers their events, and sleeps in the driver.
+
+use super::event::{CallbackFunction, Delivery, Event, SL_EVENT_LENT, SL_EVENT_MORE, SL_EVENT_PARTIAL};
+use super::lanes::{Known, Lanes, NONE, State};
+use super::queue::Call;
+use super::timers::Timers;
+use super::{Command, Engine, OpSlot, SHARDS};
+use crate::driver::{Completion, Driver, Primitive, Socket};
+use crate::error::{self, Error, Result};
+use crate::op::{Context, Op, Outcome, Place, Step};
+use crate::sys::{Handle, HandleKind};
+use crate::table::{Id, Kind};
+use crate::{clock, thread_mark};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// The life of the loop's thread.
+pub(super) fn run(engine: Arc<Engine>, driver: Box<dyn Driver + Send>) {
+    thread_mark::set(engine.id());
+    let mut core = Core::new(engine.clone(), driver);
+    let lived = catch_unwind(AssertUnwindSafe(|| {
+        while !core.is_done() {
+            core.turn()?;
+        }
+        Ok::<(), Error>(())
+    }));
+    if !matches!(lived, Ok(Ok(()))) {
+        core.fail();
+    }
+    drop(core);
+    engine.queue.finish();
+}
+
+struct Core {
+    engine: Arc<Engine>,
+    driver: Box<dyn Driver + Send>,
+    lanes: Lanes,
+    timers: Timers,
+    /// Operations that go on in this turn.
+    ready: VecDeque<u32>,
+    paused: Vec<u32>,
+    starved: Vec<u32>,
+    commands: Vec<Command>,
+    completed: Vec<Completion>,
+    events: Vec<Event>,
+    calls: Vec<Call>,
+    /// Callbacks for this thread.
+    own_calls: Vec<Call>,
+    /// Operations that have begun and not ended.
+    running: usize,
+    shutting_down: bool,
+}
+
+impl Core {
+    fn new(engine: Arc<Engine>, driver: Box<dyn Driver + Send>) -> Self {
+        Core {
+            engine,
+            driver,
+            lanes: Lanes::default(),
+            timers: Timers::default(),
+            ready: VecDeque::new(),
+            paused: Vec::new(),
+            starved: Vec::new(),
+            commands: Vec::new(),
+            completed: Vec::new(),
+            events: Vec::new(),
+            calls: Vec::new(),
+            own_calls: Vec::new(),
+            running: 0,
+            shutting_down: false,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.shutting_down && self.running == 0 && self.engine.resources.live() == 0
+    }
+
+    /// One turn: what was asked, what has come due, what has completed.
+    fn turn(&mut self) -> Result<()> {
+        self.engine.tally.turns.add(1);
+        std::mem::swap(&mut self.commands, &mut self.engine.inbox.lock().commands);
+        let mut commands = std::mem::take(&mut self.commands);
+        for command in commands.drain(..) {
+            self.obey(command);
+        }
+        self.commands = commands;
+        self.expire();
+        self.move_on();
+        self.deliver();
+        if self.is_done() {
+            return Ok(());
+        }
+        self.sleep()?;
+        let mut completed = std::mem::take(&mut self.completed);
+        for completion in completed.drain(..) {
+            self.complete(completion);
+        }
+        self.completed = completed;
+        self.move_on();
+        self.deliver();
+        Ok(())
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Start(index) => self.start(index),
+            Command::Cancel(index, generation) => {
+                if self.engine.ops.generation(index) == generation {
+                    self.stop(index, error::SL_ERR_CANCELLED);
+                }
+            }
+            Command::Room => self.make_room(),
+            Command::ShutDown => self.shut_down(),
+        }
+    }
+
+    /// Hands what is to be done to the driver, and takes what is done; asleep while there is neither.
+    fn sleep(&mut self) -> Result<()> {
+        let timeout = self.timers.first().map(|at| at.saturating_sub(clock::now()));
+        if timeout == Some(0) {
+            return self.driver.wait(Some(Duration::ZERO), &mut self.completed);
+        }
+        self.engine.waker.falls_asleep();
+        let idle = self.engine.inbox.lock().commands.is_empty();
+        let timeout = if idle { timeout.map(Duration::from_nanos) } else { Some(Duration::ZERO) };
+        let waited = self.driver.wait(timeout, &mut self.completed);
+        self.engine.waker.is_up();
+        waited
+    }
+
+    /// Begins an operation.
+    fn start(&mut self, index: u32) {
+        let Some(slot) = self.engine.ops.at(index) else { return };
+        let (target, deadline, lane, closes) = (slot.target, slot.deadline, slot.op.lane(), slot.op.is_close());
+        drop(slot);
+        self.running += 1;
+        let op = self.lanes.op(index);
+        (op.state, op.stop, op.wake_at, op.deadline, op.resource) = (State::Ready, None, 0, deadline, NONE);
+        if target != 0 {
+            let resource = match self.find_resource(target, closes) {
+                Some(resource) => resource,
+                None => return self.end(index, Outcome::failed(Error::new(error::SL_ERR_CANCELLED))),
+            };
+            if closes {
+                return self.close(resource, index);
+            }
+            if !self.lanes.enter(index, resource, lane) {
+                self.lanes.op(index).state = State::Queued;
+            }
+        }
+        self.set_timer(index);
+        if self.lanes.op(index).state == State::Ready {
+            self.ready.push_back(index);
+        }
+    }
+
+    /// The index of an open resource, learnt of when its first operation comes. One that was closed meanwhile has another
+    /// generation; only the operation that closed it may still find it.
+    fn find_resource(&mut self, target: u64, closes: bool) -> Option<u32> {
+        let id = Id::from_bits(target).ok()?;
+        if let Some(known) = self.lanes.known(id.index) {
+            return (known.id == target && !known.closing).then_some(id.index);
+        }
+        let entry = if closes {
+            self.engine.resources.at(id.index)?
+        } else {
+            self.engine.resources.get(id.index, id.generation).ok()?
+        };
+        let (handle, key) = (entry.handle.clone(), entry.key);
+        drop(entry);
+        self.learn(id.index, target, handle, key);
+        Some(id.index)
+    }
+
+    fn learn(&mut self, index: u32, id: u64, handle: Arc<Handle>, key: Option<u32>) {
+        let place = match handle.kind() {
+            HandleKind::File => Place::File(handle),
+            _ => Place::Socket(Socket { key: key.unwrap_or_else(|| self.driver.attach(&handle)), handle }),
+        };
+        self.lanes.learn(index, Known::new(id, place));
+    }
+
+    /// Moves on who is ready. Ends may make others ready; a list instead of recursion keeps the stack flat.
+    fn move_on(&mut self) {
+        while let Some(index) = self.ready.pop_front() {
+            if self.lanes.op(index).state == State::Ready {
+                self.go_on(index);
+            }
+        }
+    }
+
+    fn go_on(&mut self, index: u32) {
+        let Some(slot) = self.engine.ops.at(index) else { return };
+        let multishot = slot.op.is_multishot() && !matches!(slot.delivery, Delivery::Thread(_));
+        let tick_waits = slot.tick_waits;
+        drop(slot);
+        if multishot && self.must_pause(index, tick_waits) {
+            self.lanes.op(index).state = State::Paused;
+            self.paused.push(index);
+            return;
+        }
+        let returned = self.engine.pool.returned();
+        self.lanes.op(index).returned = returned;
+        if let Some(step) = self.with_op(index, |op, cx| op.next(cx)) {
+            self.follow(index, step);
+        }
+    }
+
+    /// Whether there is no room for another event of a multishot operation. The flag is up before the second look: whoever
+    /// makes room after that look sees it.
+    fn must_pause(&self, index: u32, tick_waits: bool) -> bool {
+        let engine = &self.engine;
+        let full = || engine.unclaimed.load(Ordering::SeqCst) >= engine.max_unclaimed;
+        if !tick_waits && !full() {
+            return false;
+        }
+        engine.paused.store(true, Ordering::SeqCst);
+        full() || engine.ops.at(index).is_some_and(|slot| slot.tick_waits)
+    }
+
+    fn with_op<R>(&mut self, index: u32, call: impl FnOnce(&mut Op, &mut Context<'_>) -> R) -> Option<R> {
+        let resource = self.lanes.op(index).resource;
+        let place = self.lanes.known(resource).map_or(&Place::Loop, |known| &known.place);
+        let mut slot = self.engine.ops.at(index)?;
+        Some(call(&mut slot.op, &mut Context { place, driver: &mut *self.driver }))
+    }
+
+    fn complete(&mut self, completion: Completion) {
+        let index = completion.token;
+        if self.lanes.op(index).state != State::Running {
+            return;
+        }
+        self.lanes.op(index).state = State::Ready;
+        if let Some(step) = self.with_op(index, |op, cx| op.completed(cx, completion)) {
+            self.follow(index, step);
+        }
+    }
+
+    /// Sees to what an operation needs next.
+    fn follow(&mut self, index: u32, step: Step) {
+        let stop = self.lanes.op(index).stop;
+        match step {
+            Step::End(outcome) => self.end(index, stopped(outcome, stop)),
+            Step::More(outcome) => {
+                if !matches!((&outcome, stop), (Outcome::Opened(..), Some(_))) {
+                    self.post_more(index, outcome);
+                }
+                match stop {
+                    Some(status) => self.end_stopped(index, status),
+                    None => self.set_ready(index),
+                }
+            }
+            _ if stop.is_some() => self.end_stopped(index, stop.unwrap_or(error::SL_ERR_CANCELLED)),
+            Step::Run(primitive) => {
+                self.lanes.op(index).state = State::Running;
+                self.driver.submit(index, primitive);
+            }
+            Step::Until(at) => {
+                let op = self.lanes.op(index);
+                (op.state, op.wake_at) = (State::Sleeping, at);
+                self.set_timer(index);
+            }
+            Step::Starve => self.starve(index),
+        }
+    }
+
+    fn set_ready(&mut self, index: u32) {
+        self.lanes.op(index).state = State::Ready;
+        self.ready.push_back(index);
+    }
+
+    /// An operation has found no lent buffer. The flag is up before the look at what has come back: a buffer that comes back
+    /// after that look raises the alarm, and for one that came before it is tried again.
+    fn starve(&mut self, index: u32) {
+        self.engine.starved.store(true, Ordering::SeqCst);
+        let pool = &self.engine.pool;
+        if pool.returned() != self.lanes.op(index).returned {
+            return self.set_ready(index);
+        }
+        if !pool.can_wait() {
+            return self.end(index, Outcome::failed(Error::new(error::SL_ERR_NO_BUFFERS)));
+        }
+        self.lanes.op(index).state = State::Starved;
+        self.starved.push(index);
+    }
+
+    /// Lets those go on who waited for room or for a buffer.
+    fn make_room(&mut self) {
+        for (state, list) in [(State::Paused, &mut self.paused), (State::Starved, &mut self.starved)] {
+            for index in list.drain(..) {
+                let op = self.lanes.op(index);
+                if op.state == state {
+                    op.state = State::Ready;
+                    self.ready.push_back(index);
+                }
+            }
+        }
+    }
+
+    /// Sets an operation's timer to what comes first: the instant it sleeps for, or its deadline.
+    fn set_timer(&mut self, index: u32) {
+        let op = self.lanes.op(index);
+        match [op.wake_at, op.deadline].into_iter().filter(|at| *at != 0).min() {
+            Some(at) => self.timers.set(index, at),
+            None => self.timers.remove(index),
+        }
+    }
+
+    fn expire(&mut self) {
+        if self.timers.first().is_none() {
+            return;
+        }
+        let now = clock::now();
+        while let Some(index) = self.timers.pop_due(now) {
+            let op = self.lanes.op(index);
+            let wakes = op.wake_at != 0 && op.wake_at <= now;
+            if op.deadline != 0 && op.deadline <= now {
+                // What has come due by its deadline may still say so itself: a timer fires.
+                if wakes && op.wake_at <= op.deadline && op.state == State::Sleeping {
+                    self.awake(index);
+                } else {
+                    self.stop(index, error::SL_ERR_TIMED_OUT);
+                }
+            } else if wakes {
+                self.awake(index);
+            }
+        }
+    }
+
+    fn awake(&mut self, index: u32) {
+        let op = self.lanes.op(index);
+        op.wake_at = 0;
+        if op.state == State::Sleeping {
+            self.set_ready(index);
+        }
+        self.set_timer(index);
+    }
+
+    /// Asks an operation to end with `status`; where its primitive is under way, that must end first.
+    fn stop(&mut self, index: u32, status: i32) {
+        let op = self.lanes.op(index);
+        match op.state {
+            State::Absent | State::Closing => {}
+            State::Running => {
+                if op.stop.is_none() {
+                    op.stop = Some(status);
+                    op.deadline = 0;
+                    self.set_timer(index);
+                    self.driver.cancel(index);
+                }
+            }
+            _ => self.end_stopped(index, status),
+        }
+    }
+
+    fn end_stopped(&mut self, index: u32, status: i32) {
+        let done = self.with_op(index, |op, _| op.done()).unwrap_or(0);
+        self.end(index, Outcome::Failed(Error::new(status), done));
+    }
+
+    /// Ends an operation: its place in its lane, its timer, and its last event.
+    fn end(&mut self, index: u32, outcome: Outcome) {
+        let resource = self.lanes.op(index).resource;
+        let closes = self.lanes.op(index).state == State::Closing;
+        self.lanes.op(index).state = State::Absent;
+        self.timers.remove(index);
+        self.running -= 1;
+        if resource != NONE && !closes {
+            self.leave(index, resource);
+        }
+        if let Some(socket) = self.with_op(index, |op, _| op.abandon()).flatten() {
+            self.driver.detach(socket.key);
+        }
+        self.post_last(index, outcome);
+    }
+
+    fn leave(&mut self, index: u32, resource: u32) {
+        if let Some(next) = self.lanes.leave(index) {
+            if self.lanes.op(next).state == State::Queued {
+                self.set_ready(next);
+            }
+        }
+        let Some(known) = self.lanes.known(resource) else { return };
+        if known.closing && known.in_flight == 0 {
+            self.finish_close(resource);
+        }
+    }
+
+    /// Begins to close a resource: its operations end first. `by` is the operation that closes it, or NONE.
+    fn close(&mut self, resource: u32, by: u32) {
+        if by != NONE {
+            let op = self.lanes.op(by);
+            (op.state, op.deadline) = (State::Closing, 0);
+        }
+        let Some(known) = self.lanes.known(resource) else { return };
+        (known.closing, known.closed_by) = (true, by);
+        if known.in_flight == 0 {
+            return self.finish_close(resource);
+        }
+        for index in self.lanes.of_resource(resource) {
+            self.stop(index, error::SL_ERR_CANCELLED);
+        }
+    }
+
+    /// Closes a resource on which nothing is under way any more.
+    fn finish_close(&mut self, resource: u32) {
+        let Some(known) = self.lanes.forget(resource) else { return };
+        let by = known.closed_by;
+        drop(self.engine.resources.clear(resource));
+        let (handle, key) = known.into_parts();
+        if let Some(key) = key {
+            self.driver.detach(key);
+        }
+        // Everything that was under way has ended, and with it every other owner.
+        let handle = handle.and_then(Arc::into_inner);
+        self.engine.resources.recycle([resource]);
+        match handle {
+            Some(handle) if by != NONE => {
+                self.lanes.op(by).state = State::Running;
+                self.driver.submit(by, Primitive::Close { handle });
+            }
+            _ if by != NONE => self.end(by, Outcome::Done(0)),
+            handle => drop(handle),
+        }
+    }
+
+    fn shut_down(&mut self) {
+        self.shutting_down = true;
+        for index in 0..self.engine.ops.made() {
+            self.stop(index, error::SL_ERR_CANCELLED);
+        }
+        for index in 0..self.engine.resources.made() {
+            self.close_unasked(index);
+        }
+    }
+
+    /// Closes a resource because the loop shuts down.
+    fn close_unasked(&mut self, index: u32) {
+        if self.lanes.known(index).is_some_and(|known| known.closing) {
+            return;
+        }
+        let Some(mut entry) = self.engine.resources.at(index) else { return };
+        entry.retire();
+        let (handle, key) = (entry.handle.clone(), entry.key);
+        drop(entry);
+        if self.lanes.known(index).is_none() {
+            self.learn(index, 0, handle, key);
+        } else {
+            drop(handle);
+        }
+        self.close(index, NONE);
+    }
+
+    /// Turns an outcome into an event of the operation.
+    fn event(&mut self, index: u32, outcome: Outcome, last: bool) -> Option<(Event, Delivery)> {
+        let mut event = Event {
+            user_data: 0,
+            result: 0,
+            op: 0,
+            detail: 0,
+            kind: 0,
+            flags: if last { 0 } else { SL_EVENT_MORE },
+            os_error: 0,
+            data: ptr::null_mut(),
+        };
+        match outcome {
+            Outcome::Done(number) => event.result = number,
+            Outcome::Failed(error, done) => fail(&mut event, &error, done),
+            Outcome::Opened(handle, key) => match self.engine.add_resource(handle, key) {
+                Ok(id) => event.result = id as i64,
+                Err(error) => {
+                    if let Some(key) = key {
+                        self.driver.detach(key);
+                    }
+                    fail(&mut event, &error, 0);
+                }
+            },
+            Outcome::Lent(mut lent) => {
+                let (length, pointer) = (lent.len() as i64, lent.pointer());
+                match self.engine.buffers.insert(lent, |_| Ok(())) {
+                    Ok(place) => {
+                        event.result = length;
+                        event.data = pointer.cast();
+                        event.detail = self.engine.bits(Kind::Buffer, place);
+                        event.flags |= SL_EVENT_LENT;
+                    }
+                    Err((_, error)) => fail(&mut event, &error, 0),
+                }
+            }
+        }
+        let generation = self.engine.ops.generation(index);
+        let mut slot = self.engine.ops.at(index)?;
+        event.user_data = slot.user_data;
+        event.op = self.engine.bits(Kind::Operation, (index, generation));
+        event.kind = slot.op.kind() as u16;
+        if last {
+            self.engine.tally.ended.add(1);
+            slot.ended = Some(None);
+        } else if slot.op.is_timer() && !matches!(slot.delivery, Delivery::Thread(_)) {
+            slot.tick_waits = true;
+        }
+        Some((event, slot.delivery))
+    }
+
+    fn post_more(&mut self, index: u32, outcome: Outcome) {
+        let Some((event, delivery)) = self.event(index, outcome, false) else { return };
+        self.engine.tally.more.add(1);
+        if let Delivery::Thread(callback) = delivery {
+            return self.own_calls.push((event, callback));
+        }
+        self.engine.unclaimed.fetch_add(1, Ordering::SeqCst);
+        match delivery {
+            Delivery::Dispatch(callback) => self.calls.push((event, callback)),
+            _ => self.events.push(event),
+        }
+    }
+
+    fn post_last(&mut self, index: u32, outcome: Outcome) {
+        let Some((event, delivery)) = self.event(index, outcome, true) else { return };
+        match event.result {
+            result if result == i64::from(error::SL_ERR_CANCELLED) => self.engine.tally.cancelled.add(1),
+            result if result == i64::from(error::SL_ERR_TIMED_OUT) => self.engine.tally.timed_out.add(1),
+            _ => {}
+        }
+        match delivery {
+            Delivery::Queue => self.events.push(event),
+            Delivery::Dispatch(callback) => self.calls.push((event, callback)),
+            Delivery::Thread(callback) => {
+                self.engine.ops.release(index);
+                self.own_calls.push((event, callback));
+            }
+            Delivery::Handle => self.keep(index, event),
+        }
+    }
+
+    /// Leaves an event with its operation, for whoever waits for just this one.
+    fn keep(&self, index: u32, event: Event) {
+        if let Some(mut slot) = self.engine.ops.at(index) {
+            slot.ended = Some(Some(event));
+        }
+        let (lock, ended) = &self.engine.op_ended[index as usize % SHARDS];
+        drop(lock.lock());
+        ended.notify_all();
+    }
+
+    /// Hands over what has come to pass, and runs this thread's callbacks. They may bring new commands.
+    fn deliver(&mut self) {
+        self.engine.queue.post(&mut self.events, &mut self.calls);
+        if !self.own_calls.is_empty() {
+            let mut calls = std::mem::take(&mut self.own_calls);
+            self.engine.tally.taken.add(calls.len() as u64);
+            let id = self.engine.id();
+            calls.drain(..).for_each(|(event, callback): (Event, CallbackFunction)| callback.run(id, &event));
+            self.own_calls = calls;
+        }
+        self.engine.tally.workers.store(u64::from(self.driver.workers()), Ordering::Relaxed);
+    }
+
+    /// The driver failed, or this thread panicked: every operation ends with an error, when nothing touches its memory any more.
+    fn fail(&mut self) {
+        {
+            let mut inbox = self.engine.inbox.lock();
+            (inbox.shut, inbox.failed) = (true, true);
+            inbox.commands.clear();
+        }
+        // Workers end with the driver; what a kernel still had in hand it gives back.
+        self.driver = Box::new(Gone);
+        for index in 0..self.engine.ops.made() {
+            let unended =
+                self.engine.ops.at(index).is_some_and(|slot: crate::table::Entry<'_, OpSlot>| slot.ended.is_none());
+            if unended {
+                self.post_last(index, Outcome::failed(Error::new(error::SL_ERR_INTERNAL)));
+            }
+        }
+        for index in 0..self.engine.resources.made() {
+            self.lanes.forget(index);
+            self.engine.resources.release(index);
+        }
+        self.deliver();
+    }
+}
+
+/// What an operation ends with that was asked to stop: nothing that it opened stays open.
+fn stopped(outcome: Outcome, stop: Option<i32>) -> Outcome {
+    match (outcome, stop) {
+        (Outcome::Opened(..), Some(status)) => Outcome::failed(Error::new(status)),
+        (Outcome::Failed(error, done), Some(status)) if error.status == error::SL_ERR_CANCELLED => {
+            Outcome::Failed(Error::new(status), done)
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+fn fail(event: &mut Event, error: &Error, done: u64) {
+    event.result = i64::from(error.status);
+    event.os_error = error.os;
+    if done > 0 {
+        event.detail = done;
+        event.flags |= SL_EVENT_PARTIAL;
+    }
+}
+
+/// Stands where a driver was that is gone.
+struct Gone;
+
+impl Driver for Gone {
+    fn attach(&mut self, _: &Arc<Handle>) -> u32 {
+        0
+    }
+    fn detach(&mut self, _: u32) {}
+    fn submit(&mut self, _: u32, _: Primitive) {}
+    fn cancel(&mut self, _: u32) {}
+    fn wait(&mut self, _: Option<Duration>, _: &mut Vec<Completion>) -> Result<()> {
+        Ok(())
+    }
+    fn workers(&self) -> u32 {
+        0
+    }
+}

@@ -1,0 +1,184 @@
+//! What the loop's thread alone knows of each operation and resource: who stands in which lane, who is under way, who was asked
+//! to stop. Plain vectors by index; no locks.
+
+use crate::driver::Key;
+use crate::op::{Lane, Place};
+use crate::sys::Handle;
+use std::sync::Arc;
+
+/// No operation.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Where an operation is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) enum State {
+    /// Not here: not begun, or ended.
+    #[default]
+    Absent,
+    /// Behind another one of its lane.
+    Queued,
+    /// About to go on, in this turn.
+    Ready,
+    /// Its primitive is with the driver.
+    Running,
+    /// It waits for an instant.
+    Sleeping,
+    /// It waits for room among the events.
+    Paused,
+    /// It waits for a lent buffer.
+    Starved,
+    /// It closes a resource that has operations under way.
+    Closing,
+}
+
+/// An operation under way.
+#[derive(Clone, Copy)]
+pub(super) struct Active {
+    pub(super) state: State,
+    /// The status that it is to end with, where it was asked to stop.
+    pub(super) stop: Option<i32>,
+    /// The instant it sleeps for, and that of its deadline; 0: none.
+    pub(super) wake_at: u64,
+    pub(super) deadline: u64,
+    /// How many buffers had come back when it last asked for one.
+    pub(super) returned: u64,
+    pub(super) resource: u32,
+    pub(super) lane: Lane,
+    previous: u32,
+    next: u32,
+}
+
+impl Default for Active {
+    fn default() -> Self {
+        Active {
+            state: State::Absent,
+            stop: None,
+            wake_at: 0,
+            deadline: 0,
+            returned: 0,
+            resource: NONE,
+            lane: Lane::Free,
+            previous: NONE,
+            next: NONE,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct List {
+    head: u32,
+    tail: u32,
+}
+
+/// A resource with operations, or on its way to be closed.
+pub(super) struct Known {
+    /// Its id; 0: none is known at this index.
+    pub(super) id: u64,
+    pub(super) place: Place,
+    lanes: [List; 3],
+    pub(super) in_flight: u32,
+    pub(super) closing: bool,
+    /// The operation that closes it.
+    pub(super) closed_by: u32,
+}
+
+impl Known {
+    pub(super) fn new(id: u64, place: Place) -> Self {
+        let empty = List { head: NONE, tail: NONE };
+        Known { id, place, lanes: [empty; 3], in_flight: 0, closing: false, closed_by: NONE }
+    }
+
+    /// Gives up the handle, and the driver's key.
+    pub(super) fn into_parts(self) -> (Option<Arc<Handle>>, Option<Key>) {
+        match self.place {
+            Place::Loop => (None, None),
+            Place::File(handle) => (Some(handle), None),
+            Place::Socket(socket) => (Some(socket.handle), Some(socket.key)),
+        }
+    }
+}
+
+/// All operations and resources that the loop's thread has to do with.
+#[derive(Default)]
+pub(super) struct Lanes {
+    active: Vec<Active>,
+    known: Vec<Option<Known>>,
+}
+
+impl Lanes {
+    pub(super) fn op(&mut self, index: u32) -> &mut Active {
+        let slot = index as usize;
+        if slot >= self.active.len() {
+            self.active.resize_with(slot + 1, Active::default);
+        }
+        &mut self.active[slot]
+    }
+
+    pub(super) fn known(&mut self, index: u32) -> Option<&mut Known> {
+        self.known.get_mut(index as usize)?.as_mut()
+    }
+
+    pub(super) fn learn(&mut self, index: u32, known: Known) {
+        let slot = index as usize;
+        if slot >= self.known.len() {
+            self.known.resize_with(slot + 1, || None);
+        }
+        self.known[slot] = Some(known);
+    }
+
+    pub(super) fn forget(&mut self, index: u32) -> Option<Known> {
+        self.known.get_mut(index as usize)?.take()
+    }
+
+    /// Puts an operation at the end of a lane of its resource, and answers whether it may begin.
+    pub(super) fn enter(&mut self, index: u32, resource: u32, lane: Lane) -> bool {
+        let Some(known) = self.known(resource) else { return false };
+        known.in_flight += 1;
+        let list = &mut known.lanes[lane as usize];
+        let previous = std::mem::replace(&mut list.tail, index);
+        if previous == NONE {
+            list.head = index;
+        } else {
+            self.op(previous).next = index;
+        }
+        let op = self.op(index);
+        (op.resource, op.lane, op.previous, op.next) = (resource, lane, previous, NONE);
+        lane == Lane::Free || previous == NONE
+    }
+
+    /// Takes an operation out of its lane, and answers the one that may begin now.
+    pub(super) fn leave(&mut self, index: u32) -> Option<u32> {
+        let Active { resource, lane, previous, next, .. } = *self.op(index);
+        let known = self.known(resource)?;
+        known.in_flight -= 1;
+        let list = &mut known.lanes[lane as usize];
+        if previous == NONE {
+            list.head = next;
+        }
+        if next == NONE {
+            list.tail = previous;
+        }
+        if previous != NONE {
+            self.op(previous).next = next;
+        }
+        if next != NONE {
+            self.op(next).previous = previous;
+        }
+        let begins = previous == NONE && next != NONE && lane != Lane::Free;
+        begins.then_some(next)
+    }
+
+    /// The operations of a resource, those first that came last: so none begins because the one before it is stopped.
+    pub(super) fn of_resource(&mut self, resource: u32) -> Vec<u32> {
+        let Some(known) = self.known(resource) else { return Vec::new() };
+        let mut all = Vec::with_capacity(known.in_flight as usize);
+        for list in known.lanes {
+            let mut index = list.tail;
+            while index != NONE {
+                all.push(index);
+                index = self.op(index).previous;
+            }
+        }
+        all
+    }
+}

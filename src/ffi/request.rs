@@ -1,0 +1,239 @@
+//! Submitting
+//!
+//! Every function below that ends in `options, op` submits one operation. The same operations can be described by
+//! sl_request and submitted many in one call.
+
+use super::events::{Callback, Op as OpId};
+use super::lifecycle::Loop;
+use super::status::Status;
+use super::{Versioned, file, guard, not_null, read_optional, read_versioned, task, tcp, write_optional};
+use crate::engine::{Delivery, OpOptions, registry};
+use crate::error::{self, Error, Result};
+use crate::op::Op;
+pub use crate::op::kinds::*;
+use std::ffi::c_void;
+
+/// Reads: until the buffers are full or the end is reached, instead of what there is.
+pub const SL_EXACT: u32 = 1;
+/// Accepts and receives: go on, with an event flagged SL_EVENT_MORE for each, until cancelled or ended by an error or by
+/// the end of the stream.
+pub const SL_MULTISHOT: u32 = 2;
+/// sl_file_sync: the data and what is needed to read it back, not the times (fdatasync).
+pub const SL_DATA_ONLY: u32 = 4;
+/// sl_path_stat: of a symbolic link itself (lstat).
+pub const SL_NO_FOLLOW: u32 = 8;
+
+/// Function on a worker thread: see sl_work.
+pub type WorkFunction = Option<unsafe extern "C" fn(argument: *mut c_void) -> i64>;
+
+/// How one operation is to be delivered, and until when it may take. Set `size` to sizeof(sl_options) and leave what you do
+/// not care about 0. NULL instead of a pointer to it means all 0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Options {
+    /// sizeof(sl_options).
+    pub size: u32,
+    /// One of SL_DELIVER_....
+    pub delivery: u32,
+    /// Comes back in every event of the operation.
+    pub user_data: u64,
+    /// After this many nanoseconds the operation ends with SL_ERR_TIMED_OUT unless it has ended before; 0: no deadline.
+    pub timeout_ns: u64,
+    /// The callback, for SL_DELIVER_DISPATCH and SL_DELIVER_THREAD; else NULL.
+    pub callback: Callback,
+}
+
+// SAFETY: repr(C), starts with its size; zero integers and a NULL callback are valid.
+unsafe impl Versioned for Options {
+    const SIZES: &'static [u32] = &[size_of::<Self>() as u32];
+}
+
+/// One operation, described. Which fields count depends on `kind`; set the others to 0.
+///
+/// | kind | target | buffer | length | offset | flags | mode |
+/// |---|---|---|---|---|---|---|
+/// | SL_NOP | loop | | | | | |
+/// | SL_POST | loop | | | value | | |
+/// | SL_WORK (and `work`) | loop | argument | | | | |
+/// | SL_TIMER | loop | | delay_ns | period_ns | | |
+/// | SL_CLOSE | resource | | | | | |
+/// | SL_FILE_OPEN | loop | path | | | SL_OPEN_... | mode |
+/// | SL_FILE_READ, SL_FILE_WRITE | file | bytes | length | offset | flags | |
+/// | SL_FILE_READV, SL_FILE_WRITEV | file | sl_slice array | count | offset | flags | |
+/// | SL_FILE_SYNC | file | | | | flags | |
+/// | SL_FILE_STAT | file | sl_stat | | | | |
+/// | SL_FILE_TRUNCATE | file | | length | | | |
+/// | SL_PATH_STAT | loop | path | | address of the sl_stat | flags | |
+/// | SL_PATH_READ | loop | path | | | | |
+/// | SL_PATH_WRITE | loop | path | length | address of the data | SL_OPEN_... | mode |
+/// | SL_TCP_ACCEPT | listener | | | | flags | |
+/// | SL_TCP_CONNECT | loop | sl_address | | | | |
+/// | SL_STREAM_RECEIVE, SL_STREAM_SEND | stream | bytes | length | | flags | |
+/// | SL_STREAM_SENDV | stream | sl_slice array | count | | | |
+/// | SL_STREAM_SHUTDOWN | stream | | | | | |
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Request {
+    /// sizeof(sl_request).
+    pub size: u32,
+    /// Which operation: SL_FILE_READ, ....
+    pub kind: u32,
+    /// The loop, file, stream or listener that it works on.
+    pub target: u64,
+    /// An address, as the table says.
+    pub buffer: *mut c_void,
+    /// A length, count or time, as the table says.
+    pub length: u64,
+    /// An offset, or what the table says.
+    pub offset: i64,
+    /// SL_EXACT, SL_MULTISHOT, ... or SL_OPEN_..., as the table says.
+    pub flags: u32,
+    /// The permissions of a file that is created (like 0644; Windows ignores them); else 0.
+    pub mode: u32,
+    /// One of SL_DELIVER_....
+    pub delivery: u32,
+    /// Must be 0.
+    pub reserved: u32,
+    /// Comes back in every event of the operation.
+    pub user_data: u64,
+    /// The deadline in nanoseconds from now; 0: none.
+    pub timeout_ns: u64,
+    /// The callback, for SL_DELIVER_DISPATCH and SL_DELIVER_THREAD; else NULL.
+    pub callback: Callback,
+    /// The function, for SL_WORK; else NULL.
+    pub work: WorkFunction,
+}
+
+// SAFETY: repr(C), starts with its size; zero integers, NULL addresses and NULL functions are valid.
+unsafe impl Versioned for Request {
+    const SIZES: &'static [u32] = &[size_of::<Self>() as u32];
+}
+
+impl Request {
+    /// A request of this kind for this target; the rest is 0.
+    pub(super) const fn new(kind: u32, target: u64) -> Self {
+        Request {
+            size: size_of::<Self>() as u32,
+            kind,
+            target,
+            buffer: std::ptr::null_mut(),
+            length: 0,
+            offset: 0,
+            flags: 0,
+            mode: 0,
+            delivery: 0,
+            reserved: 0,
+            user_data: 0,
+            timeout_ns: 0,
+            callback: None,
+            work: None,
+        }
+    }
+}
+
+/// Submits `count` operations in one call: the loop is woken once at most.
+///
+/// requests: an array; every element's `size` is sizeof(sl_request). ops: NULL, or room for `count` ids.
+///
+/// Returns how many were accepted, counted from the first. Where that is fewer than `count`, the next one was refused, and
+/// sl_last_error says why; it and those after it left no trace. Returns the error itself where the first is refused.
+/// Any thread. Errors: those of the single functions, SL_ERR_NULL, SL_ERR_INVALID, SL_ERR_WRONG_KIND (a target belongs to
+/// another loop).
+///
+/// # Safety
+/// The arrays hold `count` elements, and what the requests point to is valid as for the single functions.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sl_submit(r#loop: Loop, requests: *const Request, count: usize, ops: *mut OpId) -> Status {
+    guard(|| {
+        let engine = registry::find_loop(r#loop)?;
+        if count == 0 {
+            return Ok(0);
+        }
+        not_null(requests, "requests")?;
+        if count > 1 << 20 {
+            return Err(Error::invalid(format!("count is {count}, more than 1048576")));
+        }
+        let mut batch = engine.batch();
+        let mut accepted = 0;
+        while accepted < count {
+            // SAFETY: `accepted < count`, and the caller vouches for `count` elements of each array.
+            let outcome = unsafe { read_versioned(requests.add(accepted), "requests") }.and_then(|request| {
+                if !registry::same_loop(r#loop, request.target) {
+                    return Err(Error::with(error::SL_ERR_WRONG_KIND, "requests: a target belongs to another loop"));
+                }
+                // SAFETY: the caller vouches for what the request points to.
+                let op = unsafe { decode(&request) }?;
+                batch.submit(op, request.target, op_options(&request)?)
+            });
+            match outcome {
+                Ok(_) if ops.is_null() => {}
+                // SAFETY: as above.
+                Ok(id) => unsafe { ops.add(accepted).write_unaligned(id) },
+                Err(error) if accepted == 0 => return Err(error),
+                Err(error) => {
+                    super::remember(error);
+                    break;
+                }
+            }
+            accepted += 1;
+        }
+        Ok(accepted as i32)
+    })
+}
+
+/// The one way in of every function that submits a single operation.
+///
+/// # Safety
+/// `options` is NULL or valid, `op` is NULL or writable, and what the request points to is valid as its function says.
+pub(super) unsafe fn submit_one(mut request: Request, options: *const Options, op: *mut OpId) -> Status {
+    guard(|| {
+        let engine = registry::find(request.target)?;
+        let default =
+            Options { size: size_of::<Options>() as u32, delivery: 0, user_data: 0, timeout_ns: 0, callback: None };
+        // SAFETY: the caller vouches for `options`.
+        let options = unsafe { read_optional(options, "options", default) }?;
+        request.delivery = options.delivery;
+        request.user_data = options.user_data;
+        request.timeout_ns = options.timeout_ns;
+        request.callback = options.callback;
+        // SAFETY: the caller vouches for what the request points to.
+        let decoded = unsafe { decode(&request) }?;
+        let id = engine.submit(decoded, request.target, op_options(&request)?)?;
+        // SAFETY: the caller vouches for `op`.
+        unsafe { write_optional(op, id) };
+        Ok(0)
+    })
+}
+
+/// Makes the operation that a request describes, or says what is wrong with it.
+///
+/// # Safety
+/// What the request points to is valid as its function says.
+unsafe fn decode(request: &Request) -> Result<Op> {
+    if request.reserved != 0 {
+        return Err(Error::invalid("request: reserved is not 0"));
+    }
+    // SAFETY: passed on from the caller.
+    unsafe {
+        match request.kind {
+            SL_NOP | SL_POST | SL_WORK | SL_TIMER | SL_CLOSE => task::decode(request),
+            SL_FILE_OPEN..=SL_PATH_WRITE => file::decode(request),
+            SL_TCP_ACCEPT..=SL_STREAM_SHUTDOWN => tcp::decode(request),
+            kind => Err(Error::invalid(format!("request: kind {kind} is unknown"))),
+        }
+    }
+}
+
+fn op_options(request: &Request) -> Result<OpOptions> {
+    let delivery = Delivery::from_parts(request.delivery, request.callback)?;
+    Ok(OpOptions { delivery, user_data: request.user_data, timeout_ns: request.timeout_ns })
+}
+
+/// Refuses flag bits that this kind of operation does not have.
+pub(super) fn check_flags(flags: u32, allowed: u32) -> Result<()> {
+    if flags & !allowed == 0 {
+        Ok(())
+    } else {
+        Err(Error::invalid(format!("flags {flags:#x} has bits that this operation does not know")))
+    }
+}

@@ -1,0 +1,18 @@
+#![doc = include_str!("../README.md")]
+
+// Layers: each module uses only those above it.
+pub mod error;
+
+mod clock;
+mod table;
+mod thread_mark;
+
+mod sys;
+
+mod driver;
+
+mod op;
+
+mod engine;
+
+pub mod ffi;

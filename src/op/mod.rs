@@ -1,0 +1,197 @@
+//! Operations: each a small state machine that says what it needs next, and knows neither drivers nor callers.
+//!
+//! The engine asks `next` what an operation needs, sees to it, and tells it with `completed` what came of it. Cancel, deadline,
+//! order, room for events and delivery are the engine's; an operation only says how far it has come. Runs on the loop's thread.
+
+pub(crate) mod file;
+mod intake;
+pub(crate) mod kinds;
+pub(crate) mod task;
+pub(crate) mod tcp;
+
+use crate::driver::buffers::Lent;
+use crate::driver::{Completion, Driver, Key, Primitive, Socket};
+use crate::error::{self, Error, Result};
+use crate::sys::Handle;
+use crate::table::Kind;
+use std::sync::Arc;
+
+/// An operation of any family.
+pub(crate) enum Op {
+    /// Files and paths.
+    File(file::FileOp),
+    /// Listeners and streams.
+    Tcp(tcp::TcpOp),
+    /// Timers, posts, work, closing.
+    Task(task::TaskOp),
+}
+
+/// What an operation needs next.
+pub(crate) enum Step {
+    /// This primitive; then `completed`.
+    Run(Primitive),
+    /// This instant; then `next`.
+    Until(u64),
+    /// A lent buffer, of which none is free; then `next`.
+    Starve,
+    /// Post this event, and then `next`.
+    More(Outcome),
+    /// Nothing: post this last event.
+    End(Outcome),
+}
+
+/// What an event is made of.
+pub(crate) enum Outcome {
+    /// A number.
+    Done(i64),
+    /// Lent bytes.
+    Lent(Lent),
+    /// Something has been opened; with its key where it is attached to the driver already.
+    Opened(Handle, Option<Key>),
+    /// An error, and how many bytes were done before it.
+    Failed(Error, u64),
+}
+
+impl Outcome {
+    pub(crate) fn failed(error: Error) -> Self {
+        Outcome::Failed(error, 0)
+    }
+
+    /// For a completion that makes no sense.
+    pub(crate) fn internal() -> Self {
+        Outcome::failed(Error::new(error::SL_ERR_INTERNAL))
+    }
+}
+
+/// What the resource of an operation can be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TargetKind {
+    /// The loop itself.
+    Loop,
+    /// A resource of this kind.
+    One(Kind),
+    /// Any resource.
+    Any,
+}
+
+/// Which queue of its resource an operation stands in. In the first two, one runs at a time, in the order submitted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lane {
+    /// Receives, accepts; what moves a file's current position.
+    Read = 0,
+    /// Sends.
+    Write = 1,
+    /// No order.
+    Free = 2,
+}
+
+/// The resource that an operation works on, where it works on one.
+pub(crate) enum Place {
+    Loop,
+    File(Arc<Handle>),
+    Socket(Socket),
+}
+
+/// What an operation may ask while it decides.
+pub(crate) struct Context<'a> {
+    pub(crate) place: &'a Place,
+    pub(crate) driver: &'a mut dyn Driver,
+}
+
+impl Context<'_> {
+    fn file(&self) -> Result<Arc<Handle>> {
+        match self.place {
+            Place::File(file) => Ok(file.clone()),
+            _ => Err(Error::new(error::SL_ERR_INTERNAL)),
+        }
+    }
+
+    fn socket(&self) -> Result<Socket> {
+        match self.place {
+            Place::Socket(socket) => Ok(socket.clone()),
+            _ => Err(Error::new(error::SL_ERR_INTERNAL)),
+        }
+    }
+}
+
+impl Op {
+    /// What it needs, at its start and whenever it goes on.
+    pub(crate) fn next(&mut self, cx: &mut Context<'_>) -> Step {
+        let step = match self {
+            Op::File(op) => op.next(cx),
+            Op::Tcp(op) => op.next(cx),
+            Op::Task(op) => Ok(op.next()),
+        };
+        step.unwrap_or_else(|error| Step::End(Outcome::failed(error)))
+    }
+
+    /// What it needs after its primitive has completed.
+    pub(crate) fn completed(&mut self, cx: &mut Context<'_>, completion: Completion) -> Step {
+        let step = match self {
+            Op::File(op) => op.completed(cx, completion),
+            Op::Tcp(op) => op.completed(cx, completion),
+            Op::Task(op) => Ok(op.completed(completion)),
+        };
+        step.unwrap_or_else(|error| Step::End(Outcome::Failed(error, self.done())))
+    }
+
+    /// How many bytes are done so far.
+    pub(crate) fn done(&self) -> u64 {
+        match self {
+            Op::File(op) => op.done(),
+            Op::Tcp(op) => op.done(),
+            Op::Task(_) => 0,
+        }
+    }
+
+    /// What it had attached to the driver and has not given on.
+    pub(crate) fn abandon(&mut self) -> Option<Socket> {
+        match self {
+            Op::Tcp(op) => op.abandon(),
+            _ => None,
+        }
+    }
+
+    /// Its number in events.
+    pub(crate) fn kind(&self) -> u32 {
+        match self {
+            Op::File(op) => op.kind(),
+            Op::Tcp(op) => op.kind(),
+            Op::Task(op) => op.kind(),
+        }
+    }
+
+    pub(crate) fn target(&self) -> TargetKind {
+        match self {
+            Op::File(op) => op.target(),
+            Op::Tcp(op) => op.target(),
+            Op::Task(task::TaskOp::Close) => TargetKind::Any,
+            Op::Task(_) => TargetKind::Loop,
+        }
+    }
+
+    pub(crate) fn lane(&self) -> Lane {
+        match self {
+            Op::File(op) => op.lane(),
+            Op::Tcp(op) => op.lane(),
+            Op::Task(_) => Lane::Free,
+        }
+    }
+
+    /// Whether it posts events flagged MORE.
+    pub(crate) fn is_multishot(&self) -> bool {
+        match self {
+            Op::File(_) => false,
+            Op::Tcp(op) => op.is_multishot(),
+            Op::Task(op) => op.is_multishot(),
+        }
+    }
+
+    pub(crate) fn is_timer(&self) -> bool {
+        matches!(self, Op::Task(task::TaskOp::Timer { .. }))
+    }
+
+    pub(crate) fn is_close(&self) -> bool {
+        matches!(self, Op::Task(task::TaskOp::Close))
+    }
+}

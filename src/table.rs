@@ -1,0 +1,299 @@
+//! Ids, and the tables of numbered slots that they point into.
+//!
+//! An id carries kind, loop, generation and index, so that one that is stale, foreign or forged is recognised without
+//! touching any memory but the table's own. Used by the engine, from every thread: each slot has its own lock, and finding a
+//! slot takes none.
+
+use crate::error::{self, Error, Result};
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::VecDeque;
+use std::sync::OnceLock;
+
+/// What an id names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Loop = 1,
+    Operation = 2,
+    File = 3,
+    Stream = 4,
+    Listener = 5,
+    Buffer = 6,
+}
+
+impl Kind {
+    fn from_bits(bits: u64) -> Option<Kind> {
+        Some(match bits {
+            1 => Kind::Loop,
+            2 => Kind::Operation,
+            3 => Kind::File,
+            4 => Kind::Stream,
+            5 => Kind::Listener,
+            6 => Kind::Buffer,
+            _ => return None,
+        })
+    }
+}
+
+const INDEX_BITS: u32 = 22;
+const GENERATION_BITS: u32 = 29;
+const LOOP_BITS: u32 = 8;
+const KIND_BITS: u32 = 4;
+const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
+
+/// The parts of an id, from its low bits up: index, generation, loop, kind. Bit 63 stays 0, so that an id fits the result of
+/// an event beside negative errors; no kind is 0, so no id is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Id {
+    pub(crate) kind: Kind,
+    pub(crate) slot: u8,
+    pub(crate) generation: u32,
+    pub(crate) index: u32,
+}
+
+impl Id {
+    pub(crate) fn to_bits(self) -> u64 {
+        let mut bits = self.kind as u64;
+        bits = bits << LOOP_BITS | u64::from(self.slot);
+        bits = bits << GENERATION_BITS | u64::from(self.generation);
+        bits << INDEX_BITS | u64::from(self.index)
+    }
+
+    pub(crate) fn from_bits(bits: u64) -> Result<Id> {
+        let field = |shift: u32, width: u32| bits >> shift & ((1 << width) - 1);
+        let kind = Kind::from_bits(bits >> (INDEX_BITS + GENERATION_BITS + LOOP_BITS) & ((1 << (KIND_BITS + 1)) - 1))
+            .ok_or_else(|| Error::with(error::SL_ERR_BAD_ID, format!("{bits:#x} is no id")))?;
+        Ok(Id {
+            kind,
+            slot: field(INDEX_BITS + GENERATION_BITS, LOOP_BITS) as u8,
+            generation: field(INDEX_BITS, GENERATION_BITS) as u32,
+            index: field(0, INDEX_BITS) as u32,
+        })
+    }
+}
+
+/// The first chunk of slots; each further one is twice as large as the one before, so that slots never move.
+const FIRST_CHUNK: u32 = 64;
+const CHUNKS: usize = (INDEX_BITS - FIRST_CHUNK.ilog2() + 1) as usize;
+
+struct Slot<T> {
+    generation: u32,
+    value: Option<T>,
+}
+
+struct Free {
+    /// First in, first out: a slot rests as long as possible before its generation moves on.
+    indexes: VecDeque<u32>,
+    made: u32,
+    live: u32,
+}
+
+type Chunk<T> = Box<[Mutex<Slot<T>>]>;
+
+/// A table of slots with generations.
+pub(crate) struct Table<T> {
+    chunks: [OnceLock<Chunk<T>>; CHUNKS],
+    free: Mutex<Free>,
+    limit: u32,
+    seed: u32,
+}
+
+/// A slot whose value is there, locked.
+pub(crate) struct Entry<'a, T>(MutexGuard<'a, Slot<T>>);
+
+impl<T> std::ops::Deref for Entry<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        self.0.value.as_ref().expect("an entry is made of a full slot")
+    }
+}
+
+impl<T> std::ops::DerefMut for Entry<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.value.as_mut().expect("an entry is made of a full slot")
+    }
+}
+
+impl<T> Entry<'_, T> {
+    /// Makes every id of this slot stale, while the value stays until [`Table::release`].
+    pub(crate) fn retire(&mut self) {
+        self.0.generation = (self.0.generation + 1) & GENERATION_MASK;
+    }
+}
+
+impl<T> Table<T> {
+    /// An empty table of at most `limit` slots, whose generations begin at `seed`.
+    pub(crate) fn new(limit: u32, seed: u32) -> Self {
+        Table {
+            chunks: [const { OnceLock::new() }; CHUNKS],
+            free: Mutex::new(Free { indexes: VecDeque::new(), made: 0, live: 0 }),
+            limit,
+            seed: seed & GENERATION_MASK,
+        }
+    }
+
+    fn place(index: u32) -> (usize, usize) {
+        let number = index + FIRST_CHUNK;
+        let chunk = number.ilog2() - FIRST_CHUNK.ilog2();
+        (chunk as usize, (number - (FIRST_CHUNK << chunk)) as usize)
+    }
+
+    fn slot(&self, index: u32) -> Option<&Mutex<Slot<T>>> {
+        let (chunk, offset) = Self::place(index);
+        self.chunks.get(chunk)?.get()?.get(offset)
+    }
+
+    /// Puts a value in, and answers its index and generation. `grown` is told the number of slots before there are more, and
+    /// can refuse. On refusal the value is handed back, untouched.
+    pub(crate) fn insert(
+        &self,
+        value: T,
+        grown: impl FnOnce(u32) -> Result<()>,
+    ) -> std::result::Result<(u32, u32), (T, Error)> {
+        let index = match self.allocate(grown) {
+            Ok(index) => index,
+            Err(error) => return Err((value, error)),
+        };
+        let mut slot = self.slot(index).expect("a free index has a slot").lock();
+        slot.value = Some(value);
+        Ok((index, slot.generation))
+    }
+
+    fn allocate(&self, grown: impl FnOnce(u32) -> Result<()>) -> Result<u32> {
+        let mut free = self.free.lock();
+        if free.live >= self.limit {
+            return Err(Error::with(error::SL_ERR_AGAIN, format!("all {} are in use", self.limit)));
+        }
+        if free.indexes.is_empty() {
+            self.grow(&mut free, grown)?;
+        }
+        free.live += 1;
+        free.indexes.pop_front().ok_or_else(|| Error::new(error::SL_ERR_INTERNAL))
+    }
+
+    fn grow(&self, free: &mut Free, grown: impl FnOnce(u32) -> Result<()>) -> Result<()> {
+        let no_memory = |_| Error::new(error::SL_ERR_NO_MEMORY);
+        let (chunk, _) = Self::place(free.made);
+        let count = FIRST_CHUNK << chunk;
+        let total = free.made + count;
+        let mut slots = Vec::new();
+        slots.try_reserve_exact(count as usize).map_err(no_memory)?;
+        free.indexes.try_reserve(total as usize).map_err(no_memory)?;
+        grown(total)?;
+        slots.extend((0..count).map(|_| Mutex::new(Slot { generation: self.seed, value: None })));
+        let _ = self.chunks[chunk].set(slots.into_boxed_slice());
+        free.indexes.extend(free.made..total);
+        free.made = total;
+        Ok(())
+    }
+
+    /// The value of an id's slot, locked.
+    pub(crate) fn get(&self, index: u32, generation: u32) -> Result<Entry<'_, T>> {
+        let slot = self.slot(index).ok_or_else(|| Error::new(error::SL_ERR_BAD_ID))?.lock();
+        if slot.generation != generation || slot.value.is_none() {
+            return Err(Error::new(error::SL_ERR_STALE));
+        }
+        Ok(Entry(slot))
+    }
+
+    /// The value of a slot whatever its generation, locked: for the loop's thread, which knows what it left there.
+    pub(crate) fn at(&self, index: u32) -> Option<Entry<'_, T>> {
+        let slot = self.slot(index)?.lock();
+        slot.value.is_some().then_some(Entry(slot))
+    }
+
+    /// The generation that a slot has now.
+    pub(crate) fn generation(&self, index: u32) -> u32 {
+        self.slot(index).map_or(0, |slot| slot.lock().generation)
+    }
+
+    /// Empties a slot and makes its ids stale; it is not used again before `recycle`.
+    pub(crate) fn clear(&self, index: u32) -> Option<T> {
+        let mut slot = self.slot(index)?.lock();
+        let value = slot.value.take()?;
+        slot.generation = (slot.generation + 1) & GENERATION_MASK;
+        Some(value)
+    }
+
+    /// Lets cleared slots be used again.
+    pub(crate) fn recycle(&self, indexes: impl IntoIterator<Item = u32>) {
+        let mut free = self.free.lock();
+        for index in indexes {
+            // Never grows: `grow` made room for every index there is.
+            free.indexes.push_back(index);
+            free.live -= 1;
+        }
+    }
+
+    /// Empties a slot, makes its ids stale, and lets it be used again.
+    pub(crate) fn release(&self, index: u32) -> Option<T> {
+        let value = self.clear(index)?;
+        self.recycle([index]);
+        Some(value)
+    }
+
+    /// Takes the value of an id out, makes the id stale, and lets the slot be used again.
+    pub(crate) fn take(&self, index: u32, generation: u32) -> Result<T> {
+        let mut entry = self.get(index, generation)?;
+        let value = entry.0.value.take();
+        entry.retire();
+        drop(entry);
+        self.recycle([index]);
+        value.ok_or_else(|| Error::new(error::SL_ERR_INTERNAL))
+    }
+
+    /// How many slots may be in use.
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// How many slots are in use.
+    pub(crate) fn live(&self) -> u32 {
+        self.free.lock().live
+    }
+
+    /// How many slots there are, used or not.
+    pub(crate) fn made(&self) -> u32 {
+        self.free.lock().made
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_survive_the_round_trip() {
+        let id = Id { kind: Kind::Buffer, slot: 255, generation: GENERATION_MASK, index: (1 << INDEX_BITS) - 1 };
+        assert_eq!(Id::from_bits(id.to_bits()).unwrap(), id);
+        assert!(id.to_bits() as i64 > 0);
+        for bits in [0, u64::MAX, 1 << 63, id.to_bits() | 1 << 63] {
+            assert_eq!(Id::from_bits(bits).unwrap_err().status, error::SL_ERR_BAD_ID, "{bits:#x}");
+        }
+    }
+
+    #[test]
+    fn a_slot_has_one_life_per_generation() {
+        let table = Table::new(3, GENERATION_MASK);
+        let (index, generation) = table.insert("first", |_| Ok(())).unwrap();
+        assert_eq!(*table.get(index, generation).unwrap(), "first");
+        assert_eq!(table.release(index), Some("first"));
+        assert_eq!(table.get(index, generation).err().unwrap().status, error::SL_ERR_STALE);
+        assert_eq!(table.release(index), None);
+        for _ in 0..3 {
+            table.insert("again", |_| Ok(())).unwrap();
+        }
+        let (value, refused) = table.insert("one more", |_| Ok(())).unwrap_err();
+        assert_eq!((value, refused.status), ("one more", error::SL_ERR_AGAIN));
+        assert_eq!(table.live(), 3);
+    }
+
+    #[test]
+    fn slots_stay_where_they_are_while_the_table_grows() {
+        let table = Table::new(1 << 20, 7);
+        let ids: Vec<_> = (0..5000u32).map(|n| table.insert(n, |_| Ok(())).unwrap()).collect();
+        for (n, (index, generation)) in ids.into_iter().enumerate() {
+            assert_eq!(*table.get(index, generation).unwrap(), n as u32);
+        }
+        assert!(table.get(1 << 21, 7).is_err());
+    }
+}

@@ -1,0 +1,17 @@
+//! Marks the threads that belong to a loop with its id, so that a call which would wait for itself is refused.
+
+use std::cell::Cell;
+
+thread_local! {
+    static MARK: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Says that this thread belongs to the loop with this id.
+pub(crate) fn set(id: u64) {
+    MARK.with(|mark| mark.set(id));
+}
+
+/// The loop that this thread belongs to; 0 for the threads of callers.
+pub(crate) fn get() -> u64 {
+    MARK.try_with(Cell::get).unwrap_or(0)
+}
