@@ -150,7 +150,7 @@ pub(crate) struct Waker {
 }
 
 impl Waker {
-    fn new(wake: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+    pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Waker { asleep: AtomicBool::new(false), wakes: AtomicU64::new(0), wake: Box::new(wake) })
     }
 

@@ -18,6 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+const DAY_NS: u64 = 86_400_000_000_000;
+
 /// The life of the loop's thread.
 pub(super) fn run(engine: Arc<Engine>, driver: Box<dyn Driver + Send>) {
     thread_mark::set(engine.id());
@@ -44,6 +46,8 @@ struct Core {
     ready: VecDeque<u32>,
     paused: Vec<u32>,
     starved: Vec<u32>,
+    /// How many buffers had come back when the starved were last fed.
+    returned: u64,
     commands: Vec<Command>,
     completed: Vec<Completion>,
     events: Vec<Event>,
@@ -65,6 +69,7 @@ impl Core {
             ready: VecDeque::new(),
             paused: Vec::new(),
             starved: Vec::new(),
+            returned: 0,
             commands: Vec::new(),
             completed: Vec::new(),
             events: Vec::new(),
@@ -88,6 +93,7 @@ impl Core {
             self.obey(command);
         }
         self.commands = commands;
+        self.feed_starved();
         self.expire();
         self.move_on();
         self.deliver();
@@ -120,7 +126,8 @@ impl Core {
 
     /// Hands what is to be done to the driver, and takes what is done; asleep while there is neither.
     fn sleep(&mut self) -> Result<()> {
-        let timeout = self.timers.first().map(|at| at.saturating_sub(clock::now()));
+        // A day at most: systems take their timeouts in small integers.
+        let timeout = self.timers.first().map(|at| at.saturating_sub(clock::now()).min(DAY_NS));
         if timeout == Some(0) {
             return self.driver.wait(Some(Duration::ZERO), &mut self.completed);
         }
@@ -231,7 +238,7 @@ impl Core {
 
     fn complete(&mut self, completion: Completion) {
         let index = completion.token;
-        if self.lanes.op(index).state != State::Running {
+        if !matches!(self.lanes.op(index).state, State::Running | State::Closing) {
             return;
         }
         self.lanes.op(index).state = State::Ready;
@@ -288,8 +295,16 @@ impl Core {
         self.starved.push(index);
     }
 
+    /// Buffers come back without a command, too: a worker's read failed, an event was discarded.
+    fn feed_starved(&mut self) {
+        if !self.starved.is_empty() && self.engine.pool.returned() != self.returned {
+            self.make_room();
+        }
+    }
+
     /// Lets those go on who waited for room or for a buffer.
     fn make_room(&mut self) {
+        self.returned = self.engine.pool.returned();
         for (state, list) in [(State::Paused, &mut self.paused), (State::Starved, &mut self.starved)] {
             for index in list.drain(..) {
                 let op = self.lanes.op(index);
@@ -365,11 +380,10 @@ impl Core {
     /// Ends an operation: its place in its lane, its timer, and its last event.
     fn end(&mut self, index: u32, outcome: Outcome) {
         let resource = self.lanes.op(index).resource;
-        let closes = self.lanes.op(index).state == State::Closing;
         self.lanes.op(index).state = State::Absent;
         self.timers.remove(index);
         self.running -= 1;
-        if resource != NONE && !closes {
+        if resource != NONE {
             self.leave(index, resource);
         }
         if let Some(socket) = self.with_op(index, |op, _| op.abandon()).flatten() {
@@ -419,10 +433,7 @@ impl Core {
         let handle = handle.and_then(Arc::into_inner);
         self.engine.resources.recycle([resource]);
         match handle {
-            Some(handle) if by != NONE => {
-                self.lanes.op(by).state = State::Running;
-                self.driver.submit(by, Primitive::Close { handle });
-            }
+            Some(handle) if by != NONE => self.driver.submit(by, Primitive::Close { handle }),
             _ if by != NONE => self.end(by, Outcome::Done(0)),
             handle => drop(handle),
         }

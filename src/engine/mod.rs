@@ -9,13 +9,15 @@ pub(crate) mod event;
 mod lanes;
 mod queue;
 pub(crate) mod registry;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub(crate) use crate::driver::DriverChoice;
 pub(crate) use event::Delivery;
 
 use crate::driver::buffers::{Lent, Pool};
-use crate::driver::{self, DriverSettings, Waker};
+use crate::driver::{self, Chosen, DriverSettings, Waker};
 use crate::error::{self, Error, Result};
 use crate::op::{Op, TargetKind};
 use crate::sys::{self, Handle, HandleKind};
@@ -133,6 +135,11 @@ impl Engine {
             buffers: pool.clone(),
         };
         let chosen = driver::choose(settings.driver, driver_settings)?;
+        Engine::start_on(id, &settings, pool, chosen)
+    }
+
+    /// Starts the loop's thread on a driver.
+    fn start_on(id: Id, settings: &Settings, pool: Arc<Pool>, chosen: Chosen) -> Result<Arc<Engine>> {
         let seed = seed();
         let engine = Arc::new(Engine {
             id,
@@ -227,8 +234,11 @@ impl Engine {
         let slot = OpSlot { op, delivery, user_data, target, deadline, tick_waits: false, ended: None };
         let place = self.ops.insert(slot, |slots| self.reserve_events(slots)).map_err(|(_, error)| error)?;
         if let Err(error) = self.hand_over(Command::Start(place.0)) {
-            self.ops.release(place.0);
-            return Err(error);
+            // A loop that fails at this very moment may have ended it already, with an event: then it was accepted.
+            if self.ops.get(place.0, place.1).is_ok_and(|slot| slot.ended.is_none()) {
+                self.ops.release(place.0);
+                return Err(error);
+            }
         }
         if let Some(mut resource) = resource {
             resource.retire();
@@ -289,7 +299,9 @@ impl Engine {
 
     /// Takes something open into the loop: makes room first, so that `open` gives nothing away that has no place.
     pub(crate) fn adopt(&self, open: impl FnOnce() -> Result<Handle>) -> Result<u64> {
-        if self.inbox.lock().shut {
+        // Under the inbox's lock: what is adopted before a shutdown is found by it, and nothing is adopted after.
+        let inbox = self.inbox.lock();
+        if inbox.shut {
             return Err(Error::new(error::SL_ERR_SHUT_DOWN));
         }
         if self.resources.live() >= self.resources.limit() {
@@ -486,8 +498,9 @@ impl Engine {
         let _ = thread.join();
         self.queue.close();
         let discarded = self.ops.live();
+        // Cleared, not recycled: a thread that has just taken an event recycles its place itself.
         for index in 0..self.ops.made() {
-            self.ops.release(index);
+            self.ops.clear(index);
         }
         for (lock, ended) in &self.op_ended {
             drop(lock.lock());

@@ -48,10 +48,6 @@ impl State {
             self.wake_is_set = waiting;
         }
     }
-
-    fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.calls.is_empty()
-    }
 }
 
 impl Queue {
@@ -133,7 +129,7 @@ impl Queue {
             if ready(&state) {
                 return Ok(state);
             }
-            if state.finished && state.is_empty() {
+            if state.finished {
                 return Err(Error::new(error::SL_ERR_SHUT_DOWN));
             }
             if timeout_ns == 0 {

@@ -249,3 +249,25 @@ unsafe fn write_string(text: &str, target: *mut c_char, capacity: usize) -> Resu
     }
     Ok(text.len() as i32)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_does_not_cross_the_abi() {
+        let status = guard(|| panic!("on purpose"));
+        assert_eq!(status, error::SL_ERR_INTERNAL);
+        // SAFETY: the string is this thread's, and nothing fails between the two calls.
+        let message = unsafe { CStr::from_ptr(status::sl_last_error()) };
+        assert!(message.to_string_lossy().contains("panicked"), "{message:?}");
+    }
+
+    #[test]
+    fn an_error_is_remembered_with_its_code() {
+        let missing = std::fs::File::open("no/such/file").map(drop).map_err(Error::from);
+        let os = missing.clone().unwrap_err().os;
+        assert_eq!(guard(|| missing.map(|()| 0)), error::SL_ERR_NOT_FOUND);
+        assert_eq!(status::sl_last_os_error(), os);
+    }
+}

@@ -16,7 +16,7 @@ use std::os::windows::io::{
     AsRawHandle, AsRawSocket, FromRawHandle, FromRawSocket, IntoRawSocket, RawHandle, RawSocket,
 };
 use std::path::PathBuf;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::thread::JoinHandle;
 use windows_sys::Win32::Foundation as codes;
 use windows_sys::Win32::Networking::WinSock as winsock;
@@ -30,19 +30,19 @@ const PIECES: usize = 64;
 const PORTION: usize = 1 << 30;
 
 /// A path: Windows keeps names in UTF-16, so what the caller gives must be text.
-pub type Path = PathBuf;
+pub(crate) type Path = Arc<std::path::Path>;
 
 /// Makes a path from the caller's bytes.
-pub fn path(bytes: CString) -> Result<Path> {
+pub(crate) fn path(bytes: CString) -> Result<Path> {
     match bytes.into_string() {
-        Ok(text) => Ok(text.into()),
+        Ok(text) => Ok(PathBuf::from(text).into()),
         Err(_) => Err(Error::invalid("path is not UTF-8")),
     }
 }
 
 /// One open thing.
 #[derive(Debug)]
-pub enum Handle {
+pub(crate) enum Handle {
     /// Blocking file I/O.
     File(OpenFile),
     /// A non-blocking stream socket.
@@ -53,12 +53,12 @@ pub enum Handle {
 
 impl Handle {
     /// Opens a file.
-    pub fn open(path: &Path, flags: &OpenFlags) -> io::Result<Handle> {
+    pub(crate) fn open(path: &Path, flags: &OpenFlags) -> io::Result<Handle> {
         OpenFile::open(path, flags).map(Handle::File)
     }
 
     /// Which kind it is.
-    pub fn kind(&self) -> HandleKind {
+    pub(crate) fn kind(&self) -> HandleKind {
         match self {
             Handle::File(_) => HandleKind::File,
             Handle::Stream(_) => HandleKind::Stream,
@@ -67,7 +67,7 @@ impl Handle {
     }
 
     /// The HANDLE or SOCKET as a number.
-    pub fn descriptor(&self) -> isize {
+    pub(crate) fn descriptor(&self) -> isize {
         match self {
             Handle::File(file) => file.file().as_raw_handle() as isize,
             Handle::Stream(socket) | Handle::Listener(socket) => socket.as_raw_socket() as isize,
@@ -89,37 +89,42 @@ impl Handle {
     }
 
     /// Reads a file, at an offset or at its current position.
-    pub fn read(&self, into: &Data, offset: Option<u64>) -> io::Result<usize> {
+    pub(crate) fn read(&self, into: &Data, offset: Option<u64>) -> io::Result<usize> {
         self.file()?.read(into, offset)
     }
 
+    /// Reads a file from its current position to its end, behind what is in `bytes` already.
+    pub(crate) fn read_to_end(&self, bytes: &mut Vec<u8>) -> io::Result<usize> {
+        self.file()?.read_to_end(bytes)
+    }
+
     /// Writes a file, at an offset or at its current position; perhaps not all.
-    pub fn write(&self, from: &Data, offset: Option<u64>) -> io::Result<usize> {
+    pub(crate) fn write(&self, from: &Data, offset: Option<u64>) -> io::Result<usize> {
         self.file()?.write(from, offset)
     }
 
     /// Makes what was written safe on the device. Windows does not tell data from the rest.
-    pub fn sync(&self, _data_only: bool) -> io::Result<()> {
+    pub(crate) fn sync(&self, _data_only: bool) -> io::Result<()> {
         self.file()?.file().sync_all()
     }
 
     /// Cuts or extends a file.
-    pub fn truncate(&self, length: u64) -> io::Result<()> {
+    pub(crate) fn truncate(&self, length: u64) -> io::Result<()> {
         self.file()?.file().set_len(length)
     }
 
     /// Says what is known of a file.
-    pub fn stat(&self) -> io::Result<FileStat> {
+    pub(crate) fn stat(&self) -> io::Result<FileStat> {
         file::stat(self.file()?.file())
     }
 
     /// Says what is known of a path.
-    pub fn stat_path(path: &Path, follow: bool) -> io::Result<FileStat> {
+    pub(crate) fn stat_path(path: &Path, follow: bool) -> io::Result<FileStat> {
         file::stat_path(path, follow)
     }
 
     /// Accepts a connection.
-    pub fn accept(&self) -> io::Result<Handle> {
+    pub(crate) fn accept(&self) -> io::Result<Handle> {
         let Handle::Listener(listener) = self else { return Err(io::ErrorKind::Unsupported.into()) };
         let socket = loop {
             match listener.accept() {
@@ -136,12 +141,12 @@ impl Handle {
     }
 
     /// Begins to connect. `WouldBlock`: under way, ask `connect_outcome` when it is writable.
-    pub fn connect(&self, address: SocketAddr) -> io::Result<()> {
+    pub(crate) fn connect(&self, address: SocketAddr) -> io::Result<()> {
         self.stream()?.connect(&SockAddr::from(address))
     }
 
     /// How connecting went, once the stream is writable.
-    pub fn connect_outcome(&self) -> io::Result<()> {
+    pub(crate) fn connect_outcome(&self) -> io::Result<()> {
         let socket = self.stream()?;
         if let Some(error) = socket.take_error()? {
             return Err(error);
@@ -154,7 +159,7 @@ impl Handle {
     }
 
     /// Receives what there is.
-    pub fn receive(&self, into: Region) -> io::Result<usize> {
+    pub(crate) fn receive(&self, into: Region) -> io::Result<usize> {
         let socket = self.stream()?;
         if into.len() == 0 {
             return Ok(0);
@@ -165,7 +170,7 @@ impl Handle {
     }
 
     /// Sends what the system takes.
-    pub fn send(&self, from: &Data) -> io::Result<usize> {
+    pub(crate) fn send(&self, from: &Data) -> io::Result<usize> {
         let socket = self.stream()?;
         let mut pieces = [IoSlice::new(&[]); PIECES];
         let (mut count, mut room) = (0, PORTION);
@@ -188,12 +193,12 @@ impl Handle {
     }
 
     /// Ends the sending.
-    pub fn shutdown(&self) -> io::Result<()> {
+    pub(crate) fn shutdown(&self) -> io::Result<()> {
         self.stream()?.shutdown(std::net::Shutdown::Write)
     }
 
     /// Closes it, and says what the system thought of it. The descriptor is gone either way.
-    pub fn close(self) -> io::Result<()> {
+    pub(crate) fn close(self) -> io::Result<()> {
         let socket = match self {
             Handle::File(file) => return file.close(),
             Handle::Stream(socket) | Handle::Listener(socket) => socket.into_raw_socket(),
@@ -214,22 +219,22 @@ impl Handle {
     }
 
     /// The address of this side.
-    pub fn local_address(&self) -> Result<SocketAddr> {
+    pub(crate) fn local_address(&self) -> Result<SocketAddr> {
         super::ip_address(&self.socket()?.local_addr()?)
     }
 
     /// The address of the other side.
-    pub fn peer_address(&self) -> Result<SocketAddr> {
+    pub(crate) fn peer_address(&self) -> Result<SocketAddr> {
         super::ip_address(&self.socket()?.peer_addr()?)
     }
 
     /// Sets an option.
-    pub fn set_option(&self, option: SocketOption, value: i64) -> Result<()> {
+    pub(crate) fn set_option(&self, option: SocketOption, value: i64) -> Result<()> {
         option.set(self.socket()?, value)
     }
 
     /// Reads an option.
-    pub fn get_option(&self, option: SocketOption) -> Result<i64> {
+    pub(crate) fn get_option(&self, option: SocketOption) -> Result<i64> {
         option.get(self.socket()?)
     }
 }
@@ -250,12 +255,12 @@ pub(super) fn share_address(socket: &Socket, options: &ListenOptions) -> Result<
 }
 
 /// Listens at an address.
-pub fn listen(address: SocketAddr, options: &ListenOptions) -> Result<Handle> {
+pub(crate) fn listen(address: SocketAddr, options: &ListenOptions) -> Result<Handle> {
     Ok(Handle::Listener(super::listening_socket(address, options)?))
 }
 
 /// A stream that is not connected yet.
-pub fn start_stream(address: SocketAddr) -> io::Result<Handle> {
+pub(crate) fn start_stream(address: SocketAddr) -> io::Result<Handle> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
@@ -263,7 +268,7 @@ pub fn start_stream(address: SocketAddr) -> io::Result<Handle> {
 }
 
 /// Refuses what is not an open handle of something that has a file type.
-pub fn check_file_descriptor(descriptor: isize) -> Result<()> {
+pub(crate) fn check_file_descriptor(descriptor: isize) -> Result<()> {
     // Handles are positive; a negative number names the process, the thread, or (to GetFileType) a standard stream.
     if descriptor > 0 {
         // SAFETY: GetFileType only asks; a number that is no handle gives an error.
@@ -302,12 +307,12 @@ fn check_socket(descriptor: isize, listens: bool, wanted: &str) -> Result<()> {
 }
 
 /// Refuses what is not a stream socket.
-pub fn check_stream_descriptor(descriptor: isize) -> Result<()> {
+pub(crate) fn check_stream_descriptor(descriptor: isize) -> Result<()> {
     check_socket(descriptor, false, "connected stream socket")
 }
 
 /// Refuses what is not a listening stream socket.
-pub fn check_listener_descriptor(descriptor: isize) -> Result<()> {
+pub(crate) fn check_listener_descriptor(descriptor: isize) -> Result<()> {
     check_socket(descriptor, true, "listening socket")
 }
 
@@ -322,7 +327,7 @@ fn keep_from_children(descriptor: isize) -> io::Result<()> {
 ///
 /// # Safety
 /// It is open, and the caller gives it away.
-pub unsafe fn adopt_file(descriptor: isize) -> Result<Handle> {
+pub(crate) unsafe fn adopt_file(descriptor: isize) -> Result<Handle> {
     keep_from_children(descriptor)?;
     // SAFETY: passed on from the caller.
     let file = unsafe { File::from_raw_handle(descriptor as RawHandle) };
@@ -343,7 +348,7 @@ unsafe fn adopt_socket(descriptor: isize) -> Result<Socket> {
 ///
 /// # Safety
 /// It is open, and the caller gives it away.
-pub unsafe fn adopt_stream(descriptor: isize) -> Result<Handle> {
+pub(crate) unsafe fn adopt_stream(descriptor: isize) -> Result<Handle> {
     // SAFETY: passed on from the caller.
     Ok(Handle::Stream(unsafe { adopt_socket(descriptor) }?))
 }
@@ -352,7 +357,7 @@ pub unsafe fn adopt_stream(descriptor: isize) -> Result<Handle> {
 ///
 /// # Safety
 /// It is open, and the caller gives it away.
-pub unsafe fn adopt_listener(descriptor: isize) -> Result<Handle> {
+pub(crate) unsafe fn adopt_listener(descriptor: isize) -> Result<Handle> {
     // SAFETY: passed on from the caller.
     Ok(Handle::Listener(unsafe { adopt_socket(descriptor) }?))
 }
@@ -362,11 +367,11 @@ pub unsafe fn adopt_listener(descriptor: isize) -> Result<Handle> {
 /// mio registers its own types only, so this is one with the handle's socket in it, which it does not own: it is never dropped as
 /// it is, and makes no call but to the registry. A listener is taken for a stream too: the registry sees no difference.
 #[derive(Debug)]
-pub struct Registration(ManuallyDrop<mio::net::TcpStream>);
+pub(crate) struct Registration(ManuallyDrop<mio::net::TcpStream>);
 
 impl Registration {
     /// Registers; the handle must be deregistered before it is closed.
-    pub fn new(handle: &Handle, registry: &Registry, token: Token) -> io::Result<Self> {
+    pub(crate) fn new(handle: &Handle, registry: &Registry, token: Token) -> io::Result<Self> {
         let Ok(socket) = handle.socket() else { return Err(io::ErrorKind::Unsupported.into()) };
         // SAFETY: the socket is open; it stays the handle's, because `drop` gives it up unclosed.
         let stream = unsafe { mio::net::TcpStream::from_raw_socket(socket.as_raw_socket()) };
@@ -376,12 +381,12 @@ impl Registration {
     }
 
     /// Makes a non-blocking call on the handle. Where it says `WouldBlock`, mio asks for the next event.
-    pub fn attempt<T>(&self, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    pub(crate) fn attempt<T>(&self, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         self.0.try_io(call)
     }
 
     /// Takes it out of the registry.
-    pub fn remove(mut self, registry: &Registry) -> io::Result<()> {
+    pub(crate) fn remove(mut self, registry: &Registry) -> io::Result<()> {
         registry.deregister(&mut *self.0)
     }
 }
@@ -397,14 +402,14 @@ impl Drop for Registration {
 /// A descriptor that is readable exactly while it is set: one end of a connection to ourselves, as Windows can wait for nothing
 /// else in the way that hosts do. Not thread-safe: its owner keeps it behind a lock.
 #[derive(Debug)]
-pub struct Wake {
+pub(crate) struct Wake {
     reader: Socket,
     writer: Socket,
 }
 
 impl Wake {
     /// Makes one, not set. It is a socket always.
-    pub fn new(_socket: bool) -> io::Result<Self> {
+    pub(crate) fn new(_socket: bool) -> io::Result<Self> {
         let options = ListenOptions { reuse_port: false, ipv6_only: false, backlog: 16 };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener = super::listening_socket(address, &options).map_err(|error| match error.os {
@@ -430,12 +435,12 @@ impl Wake {
     }
 
     /// The socket to wait for.
-    pub fn descriptor(&self) -> isize {
+    pub(crate) fn descriptor(&self) -> isize {
         self.reader.as_raw_socket() as isize
     }
 
     /// Makes it readable. Called when it is not.
-    pub fn set(&self) {
+    pub(crate) fn set(&self) {
         // Cannot fail: the buffer is empty.
         let _ = self.writer.send(&[1]);
         // The byte may arrive a little later than that. It must not arrive after a `clear` that looks for it, nor after the caller
@@ -451,14 +456,14 @@ impl Wake {
     }
 
     /// Makes it unreadable. Called when it is readable.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let mut bytes = [MaybeUninit::uninit(); 8];
         let _ = self.reader.recv(&mut bytes);
     }
 }
 
 /// Starts a thread. Windows has no signals to block.
-pub fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+pub(crate) fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     static PINNED: Once = Once::new();
     PINNED.call_once(|| {
         let flags = loader::GET_MODULE_HANDLE_EX_FLAG_PIN | loader::GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS;
@@ -473,12 +478,12 @@ pub fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Res
 }
 
 /// How many forks lie between the first caller's process and this one: Windows has none.
-pub fn fork_generation() -> u64 {
+pub(crate) fn fork_generation() -> u64 {
     0
 }
 
 /// Names the codes that `std::io::ErrorKind` leaves unnamed, or without a stable name.
-pub fn status_of_code(code: i32) -> i32 {
+pub(crate) fn status_of_code(code: i32) -> i32 {
     if let Ok(code) = u32::try_from(code) {
         match code {
             codes::ERROR_TOO_MANY_OPEN_FILES => return error::SL_ERR_TOO_MANY_FILES,

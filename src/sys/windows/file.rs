@@ -3,7 +3,7 @@
 use super::{PORTION, Path};
 use crate::sys::{Data, FileKind, FileStat, OpenFlags, Region};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek};
+use std::io::{self, Read, Seek};
 use std::os::windows::fs::{MetadataExt, OpenOptionsExt};
 use std::os::windows::io::{AsRawHandle, FromRawHandle, IntoRawHandle, OwnedHandle};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ const END_OF_FILE: u64 = u64::MAX;
 /// A file and its current position. The position is kept here because calls with an offset move the system's own. The engine
 /// runs operations at the current position one after the other, so loading and storing it need not be one step.
 #[derive(Debug)]
-pub struct OpenFile {
+pub(crate) struct OpenFile {
     file: File,
     position: AtomicU64,
     append: bool,
@@ -175,6 +175,11 @@ impl OpenFile {
         Ok(count)
     }
 
+    /// Reads from the current position to the end.
+    pub(super) fn read_to_end(&self, bytes: &mut Vec<u8>) -> io::Result<usize> {
+        AtPosition(self).read_to_end(bytes)
+    }
+
     /// Writes at an offset or at the current position.
     pub(super) fn write(&self, from: &Data, offset: Option<u64>) -> io::Result<usize> {
         self.check_offset(offset)?;
@@ -194,6 +199,17 @@ impl OpenFile {
 
     fn is_directory(&self) -> bool {
         self.file.metadata().is_ok_and(|metadata| metadata.is_dir())
+    }
+}
+
+/// Reads at our own position, for what std makes of reading.
+struct AtPosition<'a>(&'a OpenFile);
+
+impl Read for AtPosition<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        // SAFETY: the region is used in this call only, and `into` is ours as long.
+        let region = unsafe { Region::new(into.as_mut_ptr(), into.len()) };
+        self.0.read(&Data::One(region), None)
     }
 }
 
