@@ -116,7 +116,7 @@ fn run(primitive: Primitive, buffers: &Arc<Pool>, done: &mut u64) -> Result<Valu
         Primitive::Read { file, into: Target::Lend(length), offset } => {
             let mut lent = buffers.take(length)?;
             let count = file.read(&lent.as_data(), offset)?;
-            Value::Lent(lent.filled(count))
+            if count == 0 { Value::Nothing } else { Value::Lent(lent.filled(count)) }
         }
         Primitive::Write { file, from, offset } => Value::Count(file.write(&from, offset)?),
         Primitive::Sync { file, data_only } => done_by(file.sync(data_only)?),

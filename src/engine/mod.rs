@@ -189,26 +189,12 @@ impl Engine {
         Id { kind, slot: self.id.slot, generation, index }.to_bits()
     }
 
-    /// Submits one operation, and wakes the loop.
-    pub(crate) fn submit(&self, op: Op, target: u64, options: OpOptions) -> Result<u64> {
-        self.batch().submit(op, target, options)
-    }
-
-    /// Submits several operations, and wakes the loop once.
+    /// Submits operations, and wakes the loop once.
     pub(crate) fn batch(&self) -> Batch<'_> {
         Batch { engine: self, submitted: false }
     }
 
     fn accept(&self, op: Op, target: u64, options: OpOptions) -> Result<u64> {
-        let accepted = self.try_accept(op, target, options);
-        match &accepted {
-            Ok(_) => self.tally.accepted.add(1),
-            Err(_) => self.tally.refused.add(1),
-        }
-        accepted
-    }
-
-    fn try_accept(&self, op: Op, target: u64, options: OpOptions) -> Result<u64> {
         if op.is_multishot() && matches!(options.delivery, Delivery::Handle) {
             return Err(Error::with(error::SL_ERR_DELIVERY, "SL_DELIVER_HANDLE is not for multishot operations"));
         }
@@ -373,8 +359,9 @@ impl Engine {
             }
             if let Some(event) = slot.ended.as_mut().and_then(Option::take) {
                 drop(slot);
-                drop(guard);
+                // Before the lock goes: whoever looks next finds the id stale, not an operation without its event.
                 self.ops.release(index);
+                drop(guard);
                 self.tally.taken.add(1);
                 return Ok(Some(event));
             }
@@ -536,6 +523,9 @@ impl Engine {
     }
 }
 
+/// What is to be submitted: the operation, what it works on, and how it is to be delivered.
+pub(crate) type Submission = (Op, u64, OpOptions);
+
 /// Submissions that share one wake, at the end.
 pub(crate) struct Batch<'a> {
     engine: &'a Engine,
@@ -543,10 +533,17 @@ pub(crate) struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    pub(crate) fn submit(&mut self, op: Op, target: u64, options: OpOptions) -> Result<u64> {
-        let id = self.engine.accept(op, target, options)?;
-        self.submitted = true;
-        Ok(id)
+    /// Submits what `decode` makes of the caller's request. Whatever refuses it, it is counted.
+    pub(crate) fn submit(&mut self, decode: impl FnOnce() -> Result<Submission>) -> Result<u64> {
+        let accepted = decode().and_then(|(op, target, options)| self.engine.accept(op, target, options));
+        match &accepted {
+            Ok(_) => {
+                self.submitted = true;
+                self.engine.tally.accepted.add(1);
+            }
+            Err(_) => self.engine.tally.refused.add(1),
+        }
+        accepted
     }
 }
 

@@ -66,7 +66,7 @@ fn doomed(grief: Grief) -> Arc<Engine> {
 }
 
 fn submit(engine: &Engine, op: TaskOp, delivery: Delivery) -> Result<u64> {
-    engine.submit(Op::Task(op), engine.id(), OpOptions { delivery, user_data: 7, timeout_ns: 0 })
+    engine.batch().submit(|| Ok((Op::Task(op), engine.id(), OpOptions { delivery, user_data: 7, timeout_ns: 0 })))
 }
 
 fn everything_ends_with_an_error(grief: Grief) {

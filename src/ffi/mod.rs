@@ -42,7 +42,8 @@
 //!
 //! # Threads
 //!
-//! Any thread may call any function at any time, also from inside callbacks. What would deadlock (to wait for a loop, or
+//! Any thread may call any function at any time, also from inside callbacks. An operation is under way as soon as it is
+//! submitted: its event may come, on another thread, before the call that submitted it has returned. What would deadlock (to wait for a loop, or
 //! close it, on one of its own threads) is refused with SL_ERR_DEADLOCK. On one stream, receives complete in the order
 //! submitted, and so do sends. File operations at an explicit offset have no order; those at the file's current position
 //! (SL_OFFSET_CURRENT) run in the order submitted. The loop's threads block all signals. After fork, calls on the parent's

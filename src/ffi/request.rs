@@ -7,7 +7,7 @@ use super::events::{Callback, Op as OpId};
 use super::lifecycle::Loop;
 use super::status::Status;
 use super::{Versioned, file, guard, not_null, read_optional, read_versioned, task, tcp, write_optional};
-use crate::engine::{Delivery, OpOptions, registry};
+use crate::engine::{Delivery, OpOptions, Submission, registry};
 use crate::error::{self, Error, Result};
 use crate::op::Op;
 pub use crate::op::kinds::*;
@@ -157,13 +157,14 @@ pub unsafe extern "C" fn sl_submit(r#loop: Loop, requests: *const Request, count
         let mut accepted = 0;
         while accepted < count {
             // SAFETY: `accepted < count`, and the caller vouches for `count` elements of each array.
-            let outcome = unsafe { read_versioned(requests.add(accepted), "requests") }.and_then(|request| {
+            let outcome = batch.submit(|| {
+                // SAFETY: as above.
+                let request = unsafe { read_versioned(requests.add(accepted), "requests") }?;
                 if !registry::same_loop(r#loop, request.target) {
                     return Err(Error::with(error::SL_ERR_WRONG_KIND, "requests: a target belongs to another loop"));
                 }
                 // SAFETY: the caller vouches for what the request points to.
-                let op = unsafe { decode(&request) }?;
-                batch.submit(op, request.target, op_options(&request)?)
+                unsafe { submission(&request) }
             });
             match outcome {
                 Ok(_) if ops.is_null() => {}
@@ -190,19 +191,29 @@ pub(super) unsafe fn submit_one(mut request: Request, options: *const Options, o
         let engine = registry::find(request.target)?;
         let default =
             Options { size: size_of::<Options>() as u32, delivery: 0, user_data: 0, timeout_ns: 0, callback: None };
-        // SAFETY: the caller vouches for `options`.
-        let options = unsafe { read_optional(options, "options", default) }?;
-        request.delivery = options.delivery;
-        request.user_data = options.user_data;
-        request.timeout_ns = options.timeout_ns;
-        request.callback = options.callback;
-        // SAFETY: the caller vouches for what the request points to.
-        let decoded = unsafe { decode(&request) }?;
-        let id = engine.submit(decoded, request.target, op_options(&request)?)?;
+        let id = engine.batch().submit(|| {
+            // SAFETY: the caller vouches for `options`.
+            let options = unsafe { read_optional(options, "options", default) }?;
+            request.delivery = options.delivery;
+            request.user_data = options.user_data;
+            request.timeout_ns = options.timeout_ns;
+            request.callback = options.callback;
+            // SAFETY: the caller vouches for what the request points to.
+            unsafe { submission(&request) }
+        })?;
         // SAFETY: the caller vouches for `op`.
         unsafe { write_optional(op, id) };
         Ok(0)
     })
+}
+
+/// Makes a submission of a request.
+///
+/// # Safety
+/// What the request points to is valid as its function says.
+unsafe fn submission(request: &Request) -> Result<Submission> {
+    // SAFETY: passed on from the caller.
+    Ok((unsafe { decode(request) }?, request.target, op_options(request)?))
 }
 
 /// Makes the operation that a request describes, or says what is wrong with it.
