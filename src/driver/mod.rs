@@ -6,6 +6,8 @@
 
 pub(crate) mod buffers;
 mod poll;
+#[cfg(target_os = "linux")]
+mod uring;
 mod workers;
 
 use crate::error::{self, Error, Result};
@@ -226,13 +228,32 @@ pub(crate) fn choose(wanted: DriverChoice, settings: DriverSettings) -> Result<C
         DriverChoice::Auto => from_environment()?,
         other => (other, "the loop's options"),
     };
-    let (driver, waker) = poll::PollDriver::open(settings)?;
     let reason = match wanted {
         DriverChoice::Poll => format!("poll, chosen by {who}"),
-        DriverChoice::Uring => format!("poll: {who} asked for uring, which this version does not have"),
-        DriverChoice::Auto => "poll: the fastest driver of this version".to_owned(),
+        DriverChoice::Auto => "poll, the default of this version".to_owned(),
+        DriverChoice::Uring => match open_uring(settings.clone()) {
+            Ok((driver, waker)) => {
+                let reason = format!("uring, chosen by {who}");
+                return Ok(Chosen { driver, waker, kind: DriverChoice::Uring, reason });
+            }
+            Err(error) => format!("poll: {who} asked for uring, but {} ({})", error.detail, error.os),
+        },
     };
+    let (driver, waker) = poll::PollDriver::open(settings)?;
     Ok(Chosen { driver: Box::new(driver), waker, kind: DriverChoice::Poll, reason })
+}
+
+type Opened = (Box<dyn Driver + Send>, Arc<Waker>);
+
+#[cfg(target_os = "linux")]
+fn open_uring(settings: DriverSettings) -> Result<Opened> {
+    let (driver, waker) = uring::UringDriver::open(settings)?;
+    Ok((Box::new(driver), waker))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_uring(_: DriverSettings) -> Result<Opened> {
+    Err(Error::with(error::SL_ERR_UNSUPPORTED, "this is not Linux"))
 }
 
 /// The environment's wish, for loops that have none of their own.

@@ -54,6 +54,8 @@ struct Core {
     calls: Vec<Call>,
     /// Callbacks for this thread.
     own_calls: Vec<Call>,
+    /// How often this has delivered.
+    deliveries: u64,
     /// Operations that have begun and not ended.
     running: usize,
     shutting_down: bool,
@@ -75,6 +77,7 @@ impl Core {
             events: Vec::new(),
             calls: Vec::new(),
             own_calls: Vec::new(),
+            deliveries: 0,
             running: 0,
             shutting_down: false,
         }
@@ -511,6 +514,7 @@ impl Core {
         if last {
             self.engine.tally.ended.add(1);
             slot.ended = Some(None);
+            slot.delivered_in = self.deliveries + 1;
         } else if slot.op.is_timer() && !matches!(slot.delivery, Delivery::Thread(_)) {
             slot.tick_waits = true;
         }
@@ -552,6 +556,7 @@ impl Core {
     fn keep(&self, index: u32, event: Event) {
         if let Some(mut slot) = self.engine.ops.at(index) {
             slot.ended = Some(Some(event));
+            slot.delivered_in = 0;
         }
         let (lock, ended) = &self.engine.op_ended[index as usize % SHARDS];
         drop(lock.lock());
@@ -561,6 +566,8 @@ impl Core {
     /// Hands over what has come to pass, and runs this thread's callbacks. They may bring new commands.
     fn deliver(&mut self) {
         self.engine.queue.post(&mut self.events, &mut self.calls);
+        self.deliveries += 1;
+        self.engine.deliveries.store(self.deliveries, Ordering::Release);
         if !self.own_calls.is_empty() {
             let mut calls = std::mem::take(&mut self.own_calls);
             self.engine.tally.taken.add(calls.len() as u64);

@@ -67,8 +67,10 @@ struct OpSlot {
     deadline: u64,
     /// A timer's tick waits to be taken: the next ones are only counted.
     tick_waits: bool,
-    /// Its last event is posted; it is here where it is delivered with the operation.
+    /// It has ended; its last event is here where it is delivered with the operation.
     ended: Option<Option<Event>>,
+    /// Which delivery of the loop's carries its last event to the queue.
+    delivered_in: u64,
 }
 
 /// A resource's slot: from its opening until its descriptor is closed.
@@ -118,6 +120,8 @@ pub(crate) struct Engine {
     paused: AtomicBool,
     /// Some operation waits for a lent buffer.
     starved: AtomicBool,
+    /// How often the loop has delivered.
+    deliveries: AtomicU64,
     wake_socket: bool,
     driver_kind: DriverChoice,
     driver_reason: String,
@@ -156,6 +160,7 @@ impl Engine {
             max_unclaimed: u64::from(settings.max_unclaimed),
             paused: AtomicBool::new(false),
             starved: AtomicBool::new(false),
+            deliveries: AtomicU64::new(0),
             wake_socket: settings.wake_socket,
             driver_kind: chosen.kind,
             driver_reason: chosen.reason,
@@ -217,7 +222,8 @@ impl Engine {
         let deadline = if options.timeout_ns == 0 { 0 } else { clock::after(options.timeout_ns) };
         let target = if wanted == TargetKind::Loop { 0 } else { target };
         let OpOptions { delivery, user_data, .. } = options;
-        let slot = OpSlot { op, delivery, user_data, target, deadline, tick_waits: false, ended: None };
+        let slot =
+            OpSlot { op, delivery, user_data, target, deadline, tick_waits: false, ended: None, delivered_in: 0 };
         let place = self.ops.insert(slot, |slots| self.reserve_events(slots)).map_err(|(_, error)| error)?;
         if let Err(error) = self.hand_over(Command::Start(place.0)) {
             // A loop that fails at this very moment may have ended it already, with an event: then it was accepted.
@@ -340,9 +346,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether an operation has ended.
+    /// Whether an operation has ended, and its event can be taken.
     pub(crate) fn op_status(&self, bits: u64) -> Result<bool> {
-        Ok(self.op_slot(bits)?.1.ended.is_some())
+        let (_, slot) = self.op_slot(bits)?;
+        Ok(slot.ended.is_some() && slot.delivered_in <= self.deliveries.load(Ordering::Acquire))
     }
 
     /// Waits for the event of one operation, and takes it.

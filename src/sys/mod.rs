@@ -15,6 +15,8 @@
 //! - `fork_generation` grows in the child of every fork.
 //! - `status_of_code` names the codes of the system that `std::io::ErrorKind` leaves unnamed.
 
+#[cfg(target_os = "linux")]
+mod linux;
 mod memory;
 #[cfg(test)]
 mod tests;
@@ -28,12 +30,16 @@ mod windows;
 #[cfg(windows)]
 use windows as platform;
 
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{EventCounter, is_privileged, statx_to_stat};
 pub(crate) use memory::{Data, FileKind, FileStat, Region, StatTarget, Target};
 pub(crate) use platform::{
     Handle, Path, Registration, Wake, adopt_file, adopt_listener, adopt_stream, check_file_descriptor,
     check_listener_descriptor, check_stream_descriptor, fork_generation, listen, path, spawn_thread, start_stream,
     status_of_code,
 };
+#[cfg(target_os = "linux")]
+pub(crate) use unix::open_bits;
 
 use crate::error::{Error, Result};
 

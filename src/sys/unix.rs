@@ -61,27 +61,28 @@ fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
     }
 }
 
+/// The flags of open(2).
+pub(crate) fn open_bits(flags: &OpenFlags) -> c_int {
+    let access = match (flags.read, flags.write || flags.append) {
+        (true, true) => libc::O_RDWR,
+        (false, true) => libc::O_WRONLY,
+        _ => libc::O_RDONLY,
+    };
+    let wanted = [
+        (flags.append, libc::O_APPEND),
+        (flags.create, libc::O_CREAT),
+        (flags.exclusive, libc::O_EXCL),
+        (flags.truncate, libc::O_TRUNC),
+        (flags.no_follow, libc::O_NOFOLLOW),
+        (flags.directory, libc::O_DIRECTORY),
+    ];
+    wanted.into_iter().filter(|(wanted, _)| *wanted).fold(libc::O_CLOEXEC | access, |bits, (_, bit)| bits | bit)
+}
+
 impl Handle {
     /// Opens a file.
     pub(crate) fn open(path: &Path, flags: &OpenFlags) -> io::Result<Handle> {
-        let mut bits = libc::O_CLOEXEC
-            | match (flags.read, flags.write || flags.append) {
-                (true, true) => libc::O_RDWR,
-                (false, true) => libc::O_WRONLY,
-                _ => libc::O_RDONLY,
-            };
-        for (wanted, bit) in [
-            (flags.append, libc::O_APPEND),
-            (flags.create, libc::O_CREAT),
-            (flags.exclusive, libc::O_EXCL),
-            (flags.truncate, libc::O_TRUNC),
-            (flags.no_follow, libc::O_NOFOLLOW),
-            (flags.directory, libc::O_DIRECTORY),
-        ] {
-            if wanted {
-                bits |= bit;
-            }
-        }
+        let bits = open_bits(flags);
         // SAFETY: the path ends with a NUL and outlives the call.
         let fd = retry(|| unsafe { libc::open(path.as_ptr(), bits, flags.mode as libc::c_uint) } as isize)?;
         // SAFETY: the system has just given us this descriptor, and nobody else has it.

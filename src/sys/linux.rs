@@ -1,0 +1,113 @@
+//! What io_uring needs of the platform, on Linux only.
+
+use super::{FileKind, FileStat, Handle};
+use socket2::Socket;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
+
+/// A descriptor that wakes whoever reads it: eventfd(2), blocking, so that io_uring waits by itself.
+pub(crate) struct EventCounter(File);
+
+impl EventCounter {
+    /// Makes one that stands at 0.
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: no memory is involved; a negative result is an error.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the system has just given us this descriptor, and nobody else has it.
+        Ok(EventCounter(unsafe { File::from_raw_fd(fd) }))
+    }
+
+    /// Wakes its reader.
+    pub(crate) fn add(&self) {
+        // It could only block at a count near 2^64.
+        let _ = io::Write::write(&mut &self.0, &1u64.to_ne_bytes());
+    }
+
+    pub(crate) fn descriptor(&self) -> i32 {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Handle {
+    /// A file that the kernel has opened for us.
+    ///
+    /// # Safety
+    /// The descriptor is open, and nobody else has it.
+    pub(crate) unsafe fn from_opened(fd: i32) -> Handle {
+        // SAFETY: passed on from the caller.
+        Handle::File(unsafe { File::from_raw_fd(fd) })
+    }
+
+    /// A connection that the kernel has accepted for us.
+    ///
+    /// # Safety
+    /// The descriptor is open, and nobody else has it.
+    pub(crate) unsafe fn from_accepted(fd: i32) -> Handle {
+        // SAFETY: passed on from the caller.
+        let socket = unsafe { Socket::from_raw_fd(fd) };
+        // Fails on sockets that are not TCP, which is fine: there is nothing to delay.
+        let _ = socket.set_tcp_nodelay(true);
+        Handle::Stream(socket)
+    }
+
+    /// Whether calls on it say `WouldBlock` instead of waiting.
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
+        let fd = self.descriptor() as i32;
+        // SAFETY: these calls read and set the flags of a descriptor that we own. They do not fail on one that is open.
+        unsafe {
+            let flags = libc::fcntl(fd, libc::F_GETFL);
+            let wanted = if nonblocking { flags | libc::O_NONBLOCK } else { flags & !libc::O_NONBLOCK };
+            if flags >= 0 && wanted != flags {
+                libc::fcntl(fd, libc::F_SETFL, wanted);
+            }
+        }
+    }
+
+    pub(crate) fn is_pipe(&self) -> bool {
+        matches!(self, Handle::Pipe(_))
+    }
+
+    /// Lets go of a descriptor that the kernel has closed.
+    pub(crate) fn forget(self) {
+        let _ = match self {
+            Handle::File(file) | Handle::Pipe(file) => file.into_raw_fd(),
+            Handle::Stream(socket) | Handle::Listener(socket) => socket.into_raw_fd(),
+        };
+    }
+}
+
+/// Whether the program runs with more rights than whoever started it (getauxval(3), AT_SECURE).
+pub(crate) fn is_privileged() -> bool {
+    // SAFETY: it only reads what the kernel put into the auxiliary vector.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// What statx(2) says of a file.
+pub(crate) fn statx_to_stat(from: &libc::statx) -> FileStat {
+    let nanoseconds =
+        |time: libc::statx_timestamp| time.tv_sec.saturating_mul(1_000_000_000).saturating_add(i64::from(time.tv_nsec));
+    FileStat {
+        kind: match u32::from(from.stx_mode) & libc::S_IFMT {
+            libc::S_IFREG => FileKind::File,
+            libc::S_IFDIR => FileKind::Directory,
+            libc::S_IFLNK => FileKind::Link,
+            _ => FileKind::Other,
+        },
+        length: from.stx_size,
+        allocated: from.stx_blocks.saturating_mul(512),
+        mode: u32::from(from.stx_mode) & 0o7777,
+        links: from.stx_nlink,
+        user: from.stx_uid,
+        group: from.stx_gid,
+        device: libc::makedev(from.stx_dev_major, from.stx_dev_minor),
+        inode: from.stx_ino,
+        accessed_ns: nanoseconds(from.stx_atime),
+        modified_ns: nanoseconds(from.stx_mtime),
+        changed_ns: nanoseconds(from.stx_ctime),
+        created_ns: if from.stx_mask & libc::STATX_BTIME != 0 { nanoseconds(from.stx_btime) } else { 0 },
+    }
+}
