@@ -206,9 +206,9 @@ fn tell_picture(out: &Path, rows: &[Row], reference: &Reference, found: &walk::F
         format!("Reading {} ({}) in six styles", text::plural(sum.files, "file", "files"), text::bytes(sum.bytes));
     let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let subtitle = format!(
-        "Under {}, from memory; time: middle of {}; {}, {}",
+        "Under {}, from memory; {}; {}, {}",
         text::path(&found.root),
-        text::plural(rounds as u64, "run", "runs"),
+        if rounds > 1 { format!("the middle one of {rounds} runs") } else { "one run".to_string() },
         std::env::consts::OS,
         text::plural(processors, "processor", "processors")
     );
