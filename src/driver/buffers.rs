@@ -64,6 +64,45 @@ impl Pool {
         Ok(lent)
     }
 
+    /// A zeroed receive buffer that is nobody's yet, for a driver to have ready. None: there is no memory.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn spare(&self) -> Option<Vec<u8>> {
+        if let Some(bytes) = self.state.lock().kept.pop() {
+            return Some(bytes);
+        }
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(self.receive_size).ok()?;
+        bytes.resize(self.receive_size, 0);
+        Some(bytes)
+    }
+
+    /// Lends a spare buffer, also beyond the limit: bytes have arrived in it.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn lend(self: &Arc<Self>, bytes: Vec<u8>) -> Lent {
+        let counted = bytes.len() as u64;
+        let mut state = self.state.lock();
+        state.bytes += counted;
+        state.count += 1;
+        drop(state);
+        Lent { bytes, filled: 0, counted, pool: self.clone() }
+    }
+
+    /// Whether another receive buffer would go beyond the limit.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.state.lock().bytes.saturating_add(self.receive_size as u64) > self.limit
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn receive_size(&self) -> usize {
+        self.receive_size
+    }
+
     fn count(&self, length: u64, keep: bool) -> Result<Option<Vec<u8>>> {
         let mut state = self.state.lock();
         let total = state.bytes.saturating_add(length);

@@ -3,13 +3,17 @@
 //!
 //! Made on the caller's thread with the ring disabled; enabled and used on the loop's thread, which is its single issuer.
 
+mod lending;
+
 use super::workers::{Claim, Workers};
 use super::{Completion, Driver, DriverSettings, Key, Lent, Primitive, Token, Value, Waker, cancelled};
 use crate::error::{self, Error, Result};
 use crate::sys::{self, Data, Handle, Region, Target};
 use crossbeam_channel::{Receiver, unbounded};
+use io_uring::register::Restriction;
 use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
-use io_uring::{IoUring, Probe, opcode, register::Restriction, squeue};
+use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
+use lending::Lending;
 use socket2::SockAddr;
 use std::collections::VecDeque;
 use std::io;
@@ -53,6 +57,8 @@ const OPCODES: [u8; 16] = [
 struct Flight {
     primitive: Primitive,
     lent: Option<Lent>,
+    /// The kernel chooses the buffer when bytes arrive.
+    chooses: bool,
     pieces: Vec<libc::iovec>,
     message: libc::msghdr,
     address: Option<SockAddr>,
@@ -71,7 +77,9 @@ enum Pending {
 }
 
 pub(crate) struct UringDriver {
+    /// Before what the kernel may write to: fields are dropped in this order.
     ring: IoUring,
+    lending: Option<Lending>,
     enabled: bool,
     pending: Vec<Pending>,
     waiting: VecDeque<Token>,
@@ -107,6 +115,7 @@ impl UringDriver {
         let pool = |name, max| Workers::new(name, max, sender.clone(), waker.clone(), settings.clone());
         let driver = UringDriver {
             ring,
+            lending: None,
             enabled: false,
             pending: Vec::new(),
             waiting: VecDeque::new(),
@@ -136,7 +145,7 @@ impl UringDriver {
     /// A read of the wake counter always stands, so that a wake ends the wait for completions.
     fn watch_for_wakes(&mut self) {
         let target = (&raw mut *self.wakes).cast::<u8>();
-        let entry = opcode::Read::new(Fd(self.wake.descriptor() as i32), target, 8).build().user_data(WAKE);
+        let entry = opcode::Read::new(Fd(self.wake.descriptor()), target, 8).build().user_data(WAKE);
         self.wake_stands = true;
         self.push(entry);
     }
@@ -180,11 +189,25 @@ impl UringDriver {
     }
 
     /// Takes the lent buffer that a flight needs.
-    fn lend(&self, flight: &mut Flight) -> Result<()> {
+    fn lend(&mut self, flight: &mut Flight) -> Result<()> {
+        let pool = &self.settings.buffers;
+        if let Primitive::Receive { stream, into: Target::Lend(length) } = &flight.primitive {
+            let fits = *length <= pool.receive_size() && !stream.handle.is_pipe();
+            if fits && Lending::size_for(pool) > 0 {
+                if pool.is_used_up() {
+                    return Err(Error::new(error::SL_ERR_NO_BUFFERS));
+                }
+                if self.lending.is_none() {
+                    self.lending = Some(Lending::register(&self.ring, pool)?);
+                }
+                flight.chooses = true;
+                return Ok(());
+            }
+        }
         if let Primitive::Read { into: Target::Lend(length), .. }
         | Primitive::Receive { into: Target::Lend(length), .. } = &flight.primitive
         {
-            flight.lent = Some(self.settings.buffers.take(*length)?);
+            flight.lent = Some(pool.take(*length)?);
         }
         Ok(())
     }
@@ -216,8 +239,11 @@ impl UringDriver {
                     }
                 }
                 CANCEL => {}
-                token => self.landed(token as Token, entry.result()),
+                token => self.landed(token as Token, entry.result(), cqueue::buffer_select(entry.flags())),
             }
+        }
+        if let Some(lending) = &mut self.lending {
+            lending.refill();
         }
         while self.in_kernel < IN_KERNEL {
             let Some(token) = self.waiting.pop_front() else { break };
@@ -230,14 +256,37 @@ impl UringDriver {
         }
     }
 
-    fn landed(&mut self, token: Token, result: i32) {
-        let Some(Pending::Kernel(flight)) = self.pending.get_mut(token as usize).map(std::mem::take) else { return };
+    fn landed(&mut self, token: Token, result: i32, buffer: Option<u16>) {
+        let Some(Pending::Kernel(mut flight)) = self.pending.get_mut(token as usize).map(std::mem::take) else {
+            return;
+        };
         self.in_kernel -= 1;
+        if let (Some(number), Some(lending)) = (buffer, &mut self.lending) {
+            match lending.take(number, result.max(0) as usize) {
+                Ok(lent) => flight.lent = Some(lent),
+                Err(error) => return self.complete(token, Err(error)),
+            }
+        }
+        if flight.chooses && result == -libc::ENOBUFS {
+            return self.out_of_buffers(token, flight);
+        }
         if flight.goes_again(result) {
             return self.launch(token, flight);
         }
         let result = flight.value(result);
         self.complete(token, result);
+    }
+
+    /// The kernel had no buffer left when bytes arrived: it gets new ones, or the loop's limit is reached.
+    fn out_of_buffers(&mut self, token: Token, flight: Box<Flight>) {
+        if let Some(lending) = &mut self.lending {
+            lending.refill();
+            if lending.is_empty() && !self.settings.buffers.is_used_up() {
+                return self.complete(token, Err(Error::new(error::SL_ERR_NO_MEMORY)));
+            }
+        }
+        // Where the limit is reached, launching says so.
+        self.launch(token, flight);
     }
 
     /// Enters the kernel: submits, and waits for a completion for at most `timeout`.
@@ -344,6 +393,7 @@ impl Flight {
         Box::new(Flight {
             primitive,
             lent: None,
+            chooses: false,
             pieces: Vec::new(),
             // SAFETY: all-zero is a message without parts.
             message: unsafe { zeroed() },
@@ -411,6 +461,11 @@ impl Flight {
                 if stream.handle.is_pipe() {
                     return opcode::Read::new(fd, region.pointer(), length_of(region)).offset(u64::MAX).build();
                 }
+                if self.chooses {
+                    let most = if let Target::Lend(length) = into { *length as u32 } else { 0 };
+                    let receive = opcode::Recv::new(fd, std::ptr::null_mut(), most).buf_group(lending::GROUP);
+                    return receive.build().flags(squeue::Flags::BUFFER_SELECT);
+                }
                 opcode::Recv::new(fd, region.pointer(), length_of(region)).build()
             }
             Primitive::Send { stream, from } => {
@@ -470,7 +525,7 @@ impl Flight {
             return Err(system_error(result));
         }
         Ok(match self.primitive {
-            // SAFETY (both): the kernel has just given us this descriptor, and nobody else has it.
+            // SAFETY: the kernel has just given us this descriptor, and nobody else has it.
             Primitive::Open { .. } => Value::Opened(unsafe { Handle::from_opened(result) }),
             // SAFETY: as above.
             Primitive::Accept { .. } => Value::Opened(unsafe { Handle::from_accepted(result) }),
@@ -542,8 +597,9 @@ fn open_ring() -> Result<IoUring> {
         return Err(Error::with(error::SL_ERR_UNSUPPORTED, format!("io_uring lacks opcode {code}")));
     }
     let mut allowed: Vec<Restriction> = OPCODES.iter().map(|code| Restriction::sqe_op(*code)).collect();
-    // IORING_REGISTER_ENABLE_RINGS, without which the ring would stay disabled for good.
-    allowed.push(Restriction::register_op(12));
+    allowed.push(Restriction::sqe_flags_allowed(squeue::Flags::BUFFER_SELECT.bits()));
+    // IORING_REGISTER_ENABLE_RINGS, without which the ring would stay disabled for good, and IORING_REGISTER_PBUF_RING.
+    allowed.extend([Restriction::register_op(12), Restriction::register_op(22)]);
     ring.submitter().register_restrictions(&mut allowed).map_err(|error| missing("io_uring's restrictions", error))?;
     Ok(ring)
 }
