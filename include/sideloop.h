@@ -393,7 +393,7 @@ sl_status sl_loop_shutdown(sl_loop loop);
 
 // Closes a loop: shuts it down, waits until its operations have ended and its threads are gone, and discards the events
 // that nobody took. When it returns 0 or more, no memory of yours is touched any more, no callback will run, and the
-// loop's ids and lent buffers are dead. Threads that wait in sl_wait and the like return SL_ERR_STALE.
+// loop's ids and lent buffers are dead. Threads that wait in sl_wait and the like return SL_ERR_SHUT_DOWN or SL_ERR_STALE.
 //
 // timeout_ns: how long to wait; SL_FOREVER is usual. What cannot be interrupted (a function given to sl_work, a read from
 // a disk that hangs) must end first.
@@ -986,7 +986,7 @@ typedef struct sl_address {
     uint8_t bytes[16];
 } sl_address;
 
-// Reads an address with a port from text: "127.0.0.1:80" or "[::1]:80" ("[fe80::1%2]:80" with a scope).
+// Reads an address with a port from text: `127.0.0.1:80` or `[::1]:80` (`[fe80::1%2]:80` with a scope).
 //
 // Any thread. Errors: SL_ERR_NULL, SL_ERR_INVALID.
 sl_status sl_address_parse(const char *text, sl_address *address);

@@ -29,7 +29,7 @@ pub struct Address {
     pub bytes: [u8; 16],
 }
 
-/// Reads an address with a port from text: "127.0.0.1:80" or "[::1]:80" ("[fe80::1%2]:80" with a scope).
+/// Reads an address with a port from text: `127.0.0.1:80` or `[::1]:80` (`[fe80::1%2]:80` with a scope).
 ///
 /// Any thread. Errors: SL_ERR_NULL, SL_ERR_INVALID.
 ///
