@@ -161,6 +161,12 @@ impl Lent {
         Ok(())
     }
 
+    /// Copies the first `count` bytes of another.
+    pub(crate) fn copy_from(&mut self, other: &Lent, count: usize) {
+        self.bytes[..count].copy_from_slice(&other.bytes[..count]);
+        self.filled = count;
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.filled
     }

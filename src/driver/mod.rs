@@ -140,6 +140,11 @@ pub(crate) trait Driver {
     /// `timeout` has passed.
     fn wait(&mut self, timeout: Option<Duration>, completed: &mut Vec<Completion>) -> Result<()>;
 
+    /// Whether steps on a file cost no thread, so that a whole file is better read in steps than by one job.
+    fn steps_are_cheap(&self) -> bool {
+        false
+    }
+
     /// How many worker threads there are.
     fn workers(&self) -> u32;
 }

@@ -360,6 +360,10 @@ impl Driver for UringDriver {
         Ok(())
     }
 
+    fn steps_are_cheap(&self) -> bool {
+        true
+    }
+
     fn workers(&self) -> u32 {
         self.files.threads() + self.work.threads()
     }

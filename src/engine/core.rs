@@ -237,7 +237,7 @@ impl Core {
         let resource = self.lanes.op(index).resource;
         let place = self.lanes.known(resource).map_or(&Place::Loop, |known| &known.place);
         let mut slot = self.engine.ops.at(index)?;
-        Some(call(&mut slot.op, &mut Context { place, driver: &mut *self.driver }))
+        Some(call(&mut slot.op, &mut Context { place, buffers: &self.engine.pool, driver: &mut *self.driver }))
     }
 
     fn complete(&mut self, completion: Completion) {

@@ -2,6 +2,7 @@
 
 use super::intake::Intake;
 use super::kinds::*;
+use super::whole::WholeRead;
 use super::{Context, Lane, Outcome, Step, TargetKind};
 use crate::driver::{Completion, Primitive, Value};
 use crate::error::{self, Error, Result};
@@ -19,7 +20,7 @@ enum Work {
     Truncate { length: u64 },
     Stat { target: StatTarget },
     StatPath { path: Path, follow: bool, target: StatTarget },
-    ReadPath { path: Path },
+    ReadPath { path: Path, steps: Option<WholeRead> },
     WritePath { path: Path, from: Data, flags: OpenFlags },
 }
 
@@ -61,7 +62,7 @@ impl FileOp {
 
     /// Reads a whole file into a lent buffer.
     pub(crate) fn read_path(path: Path) -> Self {
-        FileOp(Work::ReadPath { path })
+        FileOp(Work::ReadPath { path, steps: None })
     }
 
     /// Writes a whole file.
@@ -86,7 +87,12 @@ impl FileOp {
             Work::Truncate { length } => Primitive::Truncate { file: cx.file()?, length: *length },
             Work::Stat { .. } => Primitive::Stat { file: cx.file()? },
             Work::StatPath { path, follow, .. } => Primitive::StatPath { path: path.clone(), follow: *follow },
-            Work::ReadPath { path } => Primitive::ReadPath { path: path.clone() },
+            Work::ReadPath { path, steps } => {
+                if cx.driver.steps_are_cheap() {
+                    return steps.get_or_insert_default().next(path, cx);
+                }
+                Primitive::ReadPath { path: path.clone() }
+            }
             Work::WritePath { path, from, flags } => {
                 Primitive::WritePath { path: path.clone(), from: from.clone(), flags: *flags }
             }
@@ -104,6 +110,7 @@ impl FileOp {
             Err(error) => return Ok(Step::End(Outcome::Failed(error, completion.done + self.done()))),
         };
         let outcome = match (&mut self.0, value) {
+            (Work::ReadPath { path, steps: Some(steps) }, value) => return steps.completed(path, cx, value),
             (Work::Open { .. }, Value::Opened(handle)) => Outcome::Opened(handle, None),
             (Work::Read { intake, .. }, Value::Count(count)) => {
                 if intake.took(count) {
@@ -138,6 +145,12 @@ impl FileOp {
             Work::Read { intake, .. } => intake.done() as u64,
             Work::Write { done, .. } => *done as u64,
             _ => 0,
+        }
+    }
+
+    pub(super) fn abandon(&mut self) {
+        if let Work::ReadPath { steps, .. } = &mut self.0 {
+            *steps = None;
         }
     }
 

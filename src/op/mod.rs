@@ -8,8 +8,9 @@ mod intake;
 pub(crate) mod kinds;
 pub(crate) mod task;
 pub(crate) mod tcp;
+mod whole;
 
-use crate::driver::buffers::Lent;
+use crate::driver::buffers::{Lent, Pool};
 use crate::driver::{Completion, Driver, Key, Primitive, Socket};
 use crate::error::{self, Error, Result};
 use crate::sys::Handle;
@@ -95,6 +96,7 @@ pub(crate) enum Place {
 /// What an operation may ask while it decides.
 pub(crate) struct Context<'a> {
     pub(crate) place: &'a Place,
+    pub(crate) buffers: &'a Arc<Pool>,
     pub(crate) driver: &'a mut dyn Driver,
 }
 
@@ -144,12 +146,14 @@ impl Op {
         }
     }
 
-    /// What it had attached to the driver and has not given on.
+    /// Lets go of what it holds, at its end; answers what it had attached to the driver and has not given on.
     pub(crate) fn abandon(&mut self) -> Option<Socket> {
         match self {
-            Op::Tcp(op) => op.abandon(),
-            _ => None,
+            Op::File(op) => op.abandon(),
+            Op::Tcp(op) => return op.abandon(),
+            Op::Task(_) => {}
         }
+        None
     }
 
     /// Its number in events.
