@@ -392,7 +392,8 @@ sl_status sl_loop_open(const sl_loop_options *options,
 sl_status sl_loop_shutdown(sl_loop loop);
 
 // Closes a loop: shuts it down, waits until its operations have ended and its threads are gone, and discards the events
-// that nobody took. When it returns 0 or more, no memory of yours is touched any more, no callback will run, and the
+// that nobody took. When it returns 0 or more, no memory of yours is touched any more, no callback will begin (one that another thread
+// runs in sl_dispatch just now is not waited for), and the
 // loop's ids and lent buffers are dead. Threads that wait in sl_wait and the like return SL_ERR_SHUT_DOWN or SL_ERR_STALE.
 //
 // timeout_ns: how long to wait; SL_FOREVER is usual. What cannot be interrupted (a function given to sl_work, a read from
@@ -485,7 +486,7 @@ typedef void (*sl_callback)(sl_loop loop, const struct sl_event *event);
 // Takes events from the loop's queue without blocking: at most `capacity`, oldest first.
 //
 // Returns how many it wrote to `events`: 0 where none waits. Any thread; several may poll at once, and each event goes to
-// one of them. Errors: those of the id, SL_ERR_NULL (events is NULL and capacity is not 0).
+// one of them. Errors: as for sl_wait.
 sl_status sl_poll(sl_loop loop,
                   sl_event *events,
                   size_t capacity);

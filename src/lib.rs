@@ -4,6 +4,7 @@
 pub mod error;
 
 mod clock;
+mod lock;
 mod table;
 mod thread_mark;
 

@@ -5,7 +5,7 @@
 //! slot takes none.
 
 use crate::error::{self, Error, Result};
-use parking_lot::{Mutex, MutexGuard};
+use crate::lock::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::OnceLock;
 
@@ -75,6 +75,9 @@ impl Id {
 const FIRST_CHUNK: u32 = 64;
 const CHUNKS: usize = (INDEX_BITS - FIRST_CHUNK.ilog2() + 1) as usize;
 
+/// As many slots as an id can tell apart.
+const MOST: u32 = 1 << INDEX_BITS;
+
 struct Slot<T> {
     generation: u32,
     value: Option<T>,
@@ -126,7 +129,7 @@ impl<T> Table<T> {
         Table {
             chunks: [const { OnceLock::new() }; CHUNKS],
             free: Mutex::new(Free { indexes: VecDeque::new(), made: 0, live: 0 }),
-            limit,
+            limit: limit.min(MOST),
             seed: seed & GENERATION_MASK,
         }
     }
@@ -143,22 +146,14 @@ impl<T> Table<T> {
     }
 
     /// Puts a value in, and answers its index and generation. `grown` is told the number of slots before there are more, and
-    /// can refuse. On refusal the value is handed back, untouched.
-    pub(crate) fn insert(
-        &self,
-        value: T,
-        grown: impl FnOnce(u32) -> Result<()>,
-    ) -> std::result::Result<(u32, u32), (T, Error)> {
-        let index = match self.allocate(grown) {
-            Ok(index) => index,
-            Err(error) => return Err((value, error)),
-        };
-        let mut slot = self.slot(index).expect("a free index has a slot").lock();
-        slot.value = Some(value);
-        Ok((index, slot.generation))
+    /// can refuse.
+    pub(crate) fn insert(&self, value: T, grown: impl FnOnce(u32) -> Result<()>) -> Result<(u32, u32)> {
+        let index = self.reserve(grown)?;
+        Ok((index, self.fill(index, value)))
     }
 
-    fn allocate(&self, grown: impl FnOnce(u32) -> Result<()>) -> Result<u32> {
+    /// Sets a slot aside, to be filled, or recycled.
+    pub(crate) fn reserve(&self, grown: impl FnOnce(u32) -> Result<()>) -> Result<u32> {
         let mut free = self.free.lock();
         if free.live >= self.limit {
             return Err(Error::with(error::SL_ERR_AGAIN, format!("all {} are in use", self.limit)));
@@ -170,10 +165,18 @@ impl<T> Table<T> {
         free.indexes.pop_front().ok_or_else(|| Error::new(error::SL_ERR_INTERNAL))
     }
 
+    /// Fills a slot that was set aside, and answers its generation.
+    pub(crate) fn fill(&self, index: u32, value: T) -> u32 {
+        let mut slot = self.slot(index).expect("a reserved index has a slot").lock();
+        slot.value = Some(value);
+        slot.generation
+    }
+
     fn grow(&self, free: &mut Free, grown: impl FnOnce(u32) -> Result<()>) -> Result<()> {
         let no_memory = |_| Error::new(error::SL_ERR_NO_MEMORY);
         let (chunk, _) = Self::place(free.made);
-        let count = FIRST_CHUNK << chunk;
+        // The last chunk is cut short: an index beyond its field in the id would be another slot's.
+        let count = (FIRST_CHUNK << chunk).min(MOST - free.made);
         let total = free.made + count;
         let mut slots = Vec::new();
         slots.try_reserve_exact(count as usize).map_err(no_memory)?;
@@ -233,17 +236,20 @@ impl<T> Table<T> {
 
     /// Takes the value of an id out, makes the id stale, and lets the slot be used again.
     pub(crate) fn take(&self, index: u32, generation: u32) -> Result<T> {
+        self.take_if(index, generation, |_| true)
+    }
+
+    /// Likewise, where `condition` holds; else the id counts as stale.
+    pub(crate) fn take_if(&self, index: u32, generation: u32, condition: impl FnOnce(&T) -> bool) -> Result<T> {
         let mut entry = self.get(index, generation)?;
+        if !condition(&entry) {
+            return Err(Error::new(error::SL_ERR_STALE));
+        }
         let value = entry.0.value.take();
         entry.retire();
         drop(entry);
         self.recycle([index]);
         value.ok_or_else(|| Error::new(error::SL_ERR_INTERNAL))
-    }
-
-    /// How many slots may be in use.
-    pub(crate) fn limit(&self) -> u32 {
-        self.limit
     }
 
     /// How many slots are in use.
@@ -282,8 +288,7 @@ mod tests {
         for _ in 0..3 {
             table.insert("again", |_| Ok(())).unwrap();
         }
-        let (value, refused) = table.insert("one more", |_| Ok(())).unwrap_err();
-        assert_eq!((value, refused.status), ("one more", error::SL_ERR_AGAIN));
+        assert_eq!(table.insert("one more", |_| Ok(())).unwrap_err().status, error::SL_ERR_AGAIN);
         assert_eq!(table.live(), 3);
     }
 
@@ -295,5 +300,14 @@ mod tests {
             assert_eq!(*table.get(index, generation).unwrap(), n as u32);
         }
         assert!(table.get(1 << 21, 7).is_err());
+    }
+
+    #[test]
+    fn no_index_is_larger_than_its_field_in_an_id() {
+        let table = Table::new(u32::MAX, 0);
+        for _ in 0..MOST {
+            assert!(table.reserve(|_| Ok(())).unwrap() < MOST);
+        }
+        assert_eq!(table.insert((), |_| Ok(())).unwrap_err().status, error::SL_ERR_AGAIN);
     }
 }

@@ -3,8 +3,8 @@
 //! Taken by drivers on the loop's thread and on workers, returned by callers on any thread.
 
 use crate::error::{self, Error, Result};
+use crate::lock::Mutex;
 use crate::sys::{Data, Region};
-use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// How many receive buffers are kept for the next receive.
@@ -15,8 +15,6 @@ struct State {
     kept: Vec<Vec<u8>>,
     bytes: u64,
     count: u64,
-    /// How many have come back so far.
-    returned: u64,
 }
 
 /// Where lent buffers come from.
@@ -37,31 +35,60 @@ pub(crate) struct Lent {
 
 impl Pool {
     pub(crate) fn new(receive_size: usize, limit: u64) -> Arc<Self> {
-        Arc::new(Pool {
-            receive_size,
-            limit,
-            state: Mutex::new(State { kept: Vec::new(), bytes: 0, count: 0, returned: 0 }),
-        })
+        Arc::new(Pool { receive_size, limit, state: Mutex::new(State { kept: Vec::new(), bytes: 0, count: 0 }) })
     }
 
-    /// Lends a zeroed buffer of `length` bytes; 0: the size of a receive buffer.
-    pub(crate) fn take(self: &Arc<Self>, length: usize) -> Result<Lent> {
-        let length = if length == 0 { self.receive_size } else { length };
-        let kept = self.count(length as u64, length == self.receive_size)?;
-        let mut lent = Lent { bytes: kept.unwrap_or_default(), filled: 0, counted: length as u64, pool: self.clone() };
+    /// Lends a zeroed buffer of `length` bytes; 0: the size of a receive buffer. None: others must come back first.
+    pub(crate) fn take(self: &Arc<Self>, length: usize) -> Result<Option<Lent>> {
+        let length = self.size_of(length);
+        let Some(kept) = self.count(length)? else { return Ok(None) };
+        let mut lent = Lent { bytes: kept, filled: 0, counted: length as u64, pool: self.clone() };
         if lent.bytes.is_empty() {
             lent.bytes.try_reserve_exact(length).map_err(|_| Error::new(error::SL_ERR_NO_MEMORY))?;
             lent.bytes.resize(length, 0);
         }
-        Ok(lent)
+        Ok(Some(lent))
     }
 
-    /// Lends an empty buffer with room for `length` bytes, to be filled by [`Lent::fill`].
-    pub(crate) fn take_empty(self: &Arc<Self>, length: usize) -> Result<Lent> {
-        self.count(length as u64, false)?;
+    /// Lends an empty buffer with room for `length` bytes, to be filled by [`Lent::fill`]. None: others must come back first.
+    pub(crate) fn take_empty(self: &Arc<Self>, length: usize) -> Result<Option<Lent>> {
+        if self.count(length)?.is_none() {
+            return Ok(None);
+        }
         let mut lent = Lent { bytes: Vec::new(), filled: 0, counted: length as u64, pool: self.clone() };
         lent.bytes.try_reserve_exact(length).map_err(|_| Error::new(error::SL_ERR_NO_MEMORY))?;
-        Ok(lent)
+        Ok(Some(lent))
+    }
+
+    /// The size of a buffer for at most `length` bytes of a stream: pieces of a stream are no larger than a receive buffer.
+    pub(crate) fn piece(&self, length: usize) -> usize {
+        self.size_of(length).min(self.receive_size)
+    }
+
+    fn size_of(&self, length: usize) -> usize {
+        if length == 0 { self.receive_size } else { length }
+    }
+
+    /// Counts a buffer as lent; answers one that is kept, or an empty one to make. None: there is no room now.
+    fn count(&self, length: usize) -> Result<Option<Vec<u8>>> {
+        if length as u64 > self.limit {
+            let detail = format!("{length} bytes are more than max_lent_bytes, {}", self.limit);
+            return Err(Error::with(error::SL_ERR_NO_BUFFERS, detail));
+        }
+        let mut state = self.state.lock();
+        let total = state.bytes.saturating_add(length as u64);
+        if total > self.limit {
+            return Ok(None);
+        }
+        state.bytes = total;
+        state.count += 1;
+        let kept = if length == self.receive_size { state.kept.pop() } else { None };
+        Ok(Some(kept.unwrap_or_default()))
+    }
+
+    /// How many bytes there is room for now.
+    pub(crate) fn room(&self) -> u64 {
+        self.limit.saturating_sub(self.state.lock().bytes)
     }
 
     /// A zeroed receive buffer that is nobody's yet, for a driver to have ready. None: there is no memory.
@@ -103,28 +130,6 @@ impl Pool {
         self.receive_size
     }
 
-    fn count(&self, length: u64, keep: bool) -> Result<Option<Vec<u8>>> {
-        let mut state = self.state.lock();
-        let total = state.bytes.saturating_add(length);
-        if total > self.limit {
-            // Whoever wants it can wait for what is out to come back, see `can_wait`.
-            return Err(Error::new(error::SL_ERR_NO_BUFFERS));
-        }
-        state.bytes = total;
-        state.count += 1;
-        Ok(if keep { state.kept.pop() } else { None })
-    }
-
-    /// Whether waiting can help: something is out that may come back.
-    pub(crate) fn can_wait(&self) -> bool {
-        self.state.lock().count > 0
-    }
-
-    /// Grows whenever a buffer comes back.
-    pub(crate) fn returned(&self) -> u64 {
-        self.state.lock().returned
-    }
-
     /// How many buffers are out, and how many bytes.
     pub(crate) fn out(&self) -> (u64, u64) {
         let state = self.state.lock();
@@ -147,15 +152,15 @@ impl Lent {
         self
     }
 
-    /// Fills the buffer by `read`, which appends to it, and counts what it came to.
-    pub(crate) fn fill<E>(
-        &mut self,
-        read: impl FnOnce(&mut Vec<u8>) -> std::result::Result<usize, E>,
-    ) -> std::result::Result<(), E> {
-        self.filled = read(&mut self.bytes)?;
-        let length = self.bytes.capacity() as u64;
+    /// Fills the buffer by `read`, which appends to it at most as many bytes as it is told, and counts what it came to.
+    pub(crate) fn fill(&mut self, read: impl FnOnce(&mut Vec<u8>, u64) -> std::io::Result<()>) -> Result<()> {
+        let most = self.pool.room() + self.counted;
+        let outcome = read(&mut self.bytes, most);
+        // Also what a failed read has left is not for the next owner.
+        self.filled = self.bytes.len();
+        outcome?;
+        let length = self.bytes.len() as u64;
         let mut state = self.pool.state.lock();
-        // A file that grew while it was read goes over the limit by what it grew.
         state.bytes = state.bytes - self.counted + length;
         self.counted = length;
         Ok(())
@@ -187,7 +192,6 @@ impl Drop for Lent {
         let mut state = self.pool.state.lock();
         state.bytes -= self.counted;
         state.count -= 1;
-        state.returned += 1;
         if keep && state.kept.len() < KEPT && state.kept.try_reserve(1).is_ok() {
             state.kept.push(bytes);
         }
@@ -201,22 +205,21 @@ mod tests {
     #[test]
     fn the_limit_holds_and_recovers() {
         let pool = Pool::new(1024, 2048);
-        let first = pool.take(0).unwrap();
-        let second = pool.take(1000).unwrap();
-        assert_eq!(pool.take(1024).err().unwrap().status, error::SL_ERR_NO_BUFFERS);
+        let first = pool.take(0).unwrap().unwrap();
+        let second = pool.take(1000).unwrap().unwrap();
+        assert!(pool.take(1024).unwrap().is_none());
         assert_eq!(pool.out(), (2, 2024));
         drop((first, second));
         assert_eq!(pool.out(), (0, 0));
-        assert!(pool.take(2049).is_err());
-        assert!(!pool.can_wait());
+        assert_eq!(pool.take(2049).err().unwrap().status, error::SL_ERR_NO_BUFFERS);
     }
 
     #[test]
     fn nothing_of_one_owner_reaches_the_next() {
         let pool = Pool::new(512, 4096);
-        let mut lent = pool.take(0).unwrap();
+        let mut lent = pool.take(0).unwrap().unwrap();
         lent.bytes[..10].fill(7);
         drop(lent.filled(10));
-        assert!(pool.take(0).unwrap().bytes.iter().all(|byte| *byte == 0));
+        assert!(pool.take(0).unwrap().unwrap().bytes.iter().all(|byte| *byte == 0));
     }
 }

@@ -107,6 +107,8 @@ pub(crate) enum Primitive {
 /// What a primitive gave.
 pub(crate) enum Value {
     Nothing,
+    /// No lent buffer could be had now: there must be room for this many bytes first.
+    Starved(u64),
     Count(usize),
     Lent(Lent),
     Opened(Handle),

@@ -3,7 +3,7 @@
 //! A call on a socket is tried at once, and where it would block, again at the next edge of readiness. Registration is
 //! edge-triggered and for both directions, so a connection costs one registration in its life. Runs on the loop's thread.
 
-use super::workers::{Claim, Workers};
+use super::workers::{Claim, Pool, Workers};
 use super::{Completion, Driver, DriverSettings, Key, Primitive, Socket, Token, Value, Waker, cancelled};
 use crate::error::{self, Error, Result};
 use crate::sys::{Handle, Registration, Target};
@@ -39,7 +39,7 @@ enum Pending {
     #[default]
     None,
     Ready(Primitive, Key, Direction),
-    Worker(Claim),
+    Worker(Pool, Claim),
 }
 
 pub(crate) struct PollDriver {
@@ -149,7 +149,8 @@ impl PollDriver {
             }
             Primitive::Receive { stream, into: Target::Lend(length) } => {
                 let mut lent = match self.settings.buffers.take(*length) {
-                    Ok(lent) => lent,
+                    Ok(Some(lent)) => lent,
+                    Ok(None) => return Ok(Ok(Value::Starved(*length as u64))),
                     Err(error) => return Ok(Err(error)),
                 };
                 let count = match lent.as_data().regions().next() {
@@ -177,9 +178,10 @@ impl PollDriver {
     }
 
     fn submit_to_worker(&mut self, token: Token, primitive: Primitive) {
-        let pool = if matches!(primitive, Primitive::Work { .. }) { &mut self.work } else { &mut self.files };
-        match pool.submit(token, primitive) {
-            Ok(claim) => self.set_pending(token, Pending::Worker(claim)),
+        let pool = Pool::of(&primitive);
+        let workers = if pool == Pool::Work { &mut self.work } else { &mut self.files };
+        match workers.submit(token, primitive) {
+            Ok(claim) => self.set_pending(token, Pending::Worker(pool, claim)),
             Err(error) => self.complete(token, Err(error)),
         }
     }
@@ -211,8 +213,7 @@ impl Driver for PollDriver {
 
     fn submit(&mut self, token: Token, primitive: Primitive) {
         match primitive {
-            // Closing a non-blocking socket does not block (no linger time is ever set); closing a file may.
-            Primitive::Close { handle } if handle.kind() != crate::sys::HandleKind::File => {
+            Primitive::Close { handle } if !handle.close_may_block() => {
                 let result = handle.close().map(|()| Value::Nothing).map_err(Error::from);
                 self.complete(token, result);
             }
@@ -227,8 +228,12 @@ impl Driver for PollDriver {
             Pending::None => return,
             Pending::Ready(_, key, direction) => self.attached[*key as usize].waiting[*direction as usize] = None,
             // Begun: its real result comes.
-            Pending::Worker(claim) if claim.lock().take().is_none() => return,
-            Pending::Worker(_) => {}
+            Pending::Worker(pool, claim) => {
+                let workers = if *pool == Pool::Work { &mut self.work } else { &mut self.files };
+                if !workers.cancel(claim) {
+                    return;
+                }
+            }
         }
         *pending = Pending::None;
         self.complete(token, Err(cancelled()));

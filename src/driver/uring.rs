@@ -5,17 +5,16 @@
 
 mod lending;
 
-use super::workers::{Claim, Workers};
+use super::workers::{Claim, Pool, Workers};
 use super::{Completion, Driver, DriverSettings, Key, Lent, Primitive, Token, Value, Waker, cancelled};
 use crate::error::{self, Error, Result};
-use crate::sys::{self, Data, Handle, Region, Target};
+use crate::sys::{self, Data, Handle, HandleKind, Region, Target};
 use crossbeam_channel::{Receiver, unbounded};
 use io_uring::register::Restriction;
 use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 use lending::Lending;
 use socket2::SockAddr;
-use std::collections::VecDeque;
 use std::io;
 use std::mem::zeroed;
 use std::sync::Arc;
@@ -23,9 +22,9 @@ use std::time::Duration;
 
 /// Submissions that one turn gathers before it must enter the kernel.
 const ENTRIES: u32 = 256;
-/// Operations that the kernel holds at a time: as many as there are places for their completions, so that none overflows. The
-/// rest waits here.
-const IN_KERNEL: u32 = 4096;
+/// Places for completions. When they are full, the kernel keeps what comes (IORING_FEAT_NODROP) until there is room: there may
+/// be many more operations than that under way, for most of them wait.
+const COMPLETIONS: u32 = 4096;
 /// How many pieces one vectored operation takes: IOV_MAX.
 const PIECES: usize = 1024;
 
@@ -59,6 +58,7 @@ struct Flight {
     lent: Option<Lent>,
     /// The kernel chooses the buffer when bytes arrive.
     chooses: bool,
+    cancelled: bool,
     pieces: Vec<libc::iovec>,
     message: libc::msghdr,
     address: Option<SockAddr>,
@@ -70,10 +70,8 @@ struct Flight {
 enum Pending {
     #[default]
     None,
-    /// It waits for a place in the kernel.
-    Waiting(Box<Flight>),
     Kernel(Box<Flight>),
-    Worker(Claim),
+    Worker(Pool, Claim),
 }
 
 pub(crate) struct UringDriver {
@@ -82,7 +80,6 @@ pub(crate) struct UringDriver {
     lending: Option<Lending>,
     enabled: bool,
     pending: Vec<Pending>,
-    waiting: VecDeque<Token>,
     in_kernel: u32,
     completed: Vec<Completion>,
     results: Receiver<Completion>,
@@ -118,7 +115,6 @@ impl UringDriver {
             lending: None,
             enabled: false,
             pending: Vec::new(),
-            waiting: VecDeque::new(),
             in_kernel: 0,
             completed: Vec::new(),
             results,
@@ -175,12 +171,10 @@ impl UringDriver {
 
     /// Gives a flight to the kernel, or lets it wait for a place there.
     fn launch(&mut self, token: Token, mut flight: Box<Flight>) {
-        if self.in_kernel >= IN_KERNEL {
-            self.waiting.push_back(token);
-            return self.set_pending(token, Pending::Waiting(flight));
-        }
-        if let Err(error) = self.lend(&mut flight) {
-            return self.complete(token, Err(error));
+        match self.lend(&mut flight) {
+            Ok(None) => {}
+            Ok(Some(needed)) => return self.complete(token, Ok(Value::Starved(needed))),
+            Err(error) => return self.complete(token, Err(error)),
         }
         let entry = flight.entry().user_data(u64::from(token));
         self.set_pending(token, Pending::Kernel(flight));
@@ -188,34 +182,36 @@ impl UringDriver {
         self.push(entry);
     }
 
-    /// Takes the lent buffer that a flight needs.
-    fn lend(&mut self, flight: &mut Flight) -> Result<()> {
+    /// Takes the lent buffer that a flight needs; answers how much room it needs where there is none.
+    fn lend(&mut self, flight: &mut Flight) -> Result<Option<u64>> {
         let pool = &self.settings.buffers;
         if let Primitive::Receive { stream, into: Target::Lend(length) } = &flight.primitive {
             let fits = *length <= pool.receive_size() && !stream.handle.is_pipe();
             if fits && Lending::size_for(pool) > 0 {
                 if pool.is_used_up() {
-                    return Err(Error::new(error::SL_ERR_NO_BUFFERS));
+                    return Ok(Some(pool.receive_size() as u64));
                 }
                 if self.lending.is_none() {
                     self.lending = Some(Lending::register(&self.ring, pool)?);
                 }
                 flight.chooses = true;
-                return Ok(());
+                return Ok(None);
             }
         }
         if let Primitive::Read { into: Target::Lend(length), .. }
         | Primitive::Receive { into: Target::Lend(length), .. } = &flight.primitive
         {
-            flight.lent = Some(pool.take(*length)?);
+            flight.lent = pool.take(*length)?;
+            return Ok(if flight.lent.is_none() { Some(*length as u64) } else { None });
         }
-        Ok(())
+        Ok(None)
     }
 
     fn submit_to_worker(&mut self, token: Token, primitive: Primitive) {
-        let pool = if matches!(primitive, Primitive::Work { .. }) { &mut self.work } else { &mut self.files };
-        match pool.submit(token, primitive) {
-            Ok(claim) => self.set_pending(token, Pending::Worker(claim)),
+        let pool = Pool::of(&primitive);
+        let workers = if pool == Pool::Work { &mut self.work } else { &mut self.files };
+        match workers.submit(token, primitive) {
+            Ok(claim) => self.set_pending(token, Pending::Worker(pool, claim)),
             Err(error) => self.complete(token, Err(error)),
         }
     }
@@ -245,15 +241,6 @@ impl UringDriver {
         if let Some(lending) = &mut self.lending {
             lending.refill();
         }
-        while self.in_kernel < IN_KERNEL {
-            let Some(token) = self.waiting.pop_front() else { break };
-            // One that was cancelled while it waited is gone.
-            match self.pending.get_mut(token as usize).map(std::mem::take) {
-                Some(Pending::Waiting(flight)) => self.launch(token, flight),
-                Some(other) => self.set_pending(token, other),
-                None => {}
-            }
-        }
     }
 
     fn landed(&mut self, token: Token, result: i32, buffer: Option<u16>) {
@@ -267,11 +254,13 @@ impl UringDriver {
                 Err(error) => return self.complete(token, Err(error)),
             }
         }
-        if flight.chooses && result == -libc::ENOBUFS {
-            return self.out_of_buffers(token, flight);
-        }
-        if flight.goes_again(result) {
-            return self.launch(token, flight);
+        let again = flight.goes_again(result) || flight.chooses && result == -libc::ENOBUFS;
+        match again {
+            // The kernel was asked to cancel it, and found it on its way here.
+            true if flight.cancelled => return self.complete(token, Err(cancelled())),
+            true if result == -libc::ENOBUFS => return self.out_of_buffers(token, flight),
+            true => return self.launch(token, flight),
+            false => {}
         }
         let result = flight.value(result);
         self.complete(token, result);
@@ -321,6 +310,9 @@ impl Driver for UringDriver {
             return self.complete(token, Err(error.into()));
         }
         match primitive {
+            Primitive::Close { handle } if handle.kind() != HandleKind::File && handle.close_may_block() => {
+                self.submit_to_worker(token, Primitive::Close { handle });
+            }
             primitive @ (Primitive::Truncate { .. }
             | Primitive::ReadPath { .. }
             | Primitive::WritePath { .. }
@@ -336,13 +328,18 @@ impl Driver for UringDriver {
         let Some(pending) = self.pending.get_mut(token as usize) else { return };
         match pending {
             Pending::None => return,
-            Pending::Kernel(_) => {
+            Pending::Kernel(flight) => {
+                flight.cancelled = true;
                 let entry = opcode::AsyncCancel::new(u64::from(token)).build().user_data(CANCEL);
                 return self.push(entry);
             }
             // Begun: its real result comes.
-            Pending::Worker(claim) if claim.lock().take().is_none() => return,
-            Pending::Worker(_) | Pending::Waiting(_) => {}
+            Pending::Worker(pool, claim) => {
+                let workers = if *pool == Pool::Work { &mut self.work } else { &mut self.files };
+                if !workers.cancel(claim) {
+                    return;
+                }
+            }
         }
         *pending = Pending::None;
         self.complete(token, Err(cancelled()));
@@ -376,7 +373,6 @@ impl Drop for UringDriver {
             return;
         }
         self.enabled = false;
-        self.waiting.clear();
         for token in 0..self.pending.len() as Token {
             self.cancel(token);
         }
@@ -398,6 +394,7 @@ impl Flight {
             primitive,
             lent: None,
             chooses: false,
+            cancelled: false,
             pieces: Vec::new(),
             // SAFETY: all-zero is a message without parts.
             message: unsafe { zeroed() },
@@ -510,8 +507,7 @@ impl Flight {
     fn goes_again(&self, result: i32) -> bool {
         match self.primitive {
             Primitive::Close { .. } => false,
-            // The connection that was waiting is gone (accept(2), "Error handling"): the next one, please.
-            Primitive::Accept { .. } => matches!(-result, libc::ECONNABORTED | libc::EINTR),
+            Primitive::Accept { .. } => sys::accepts_another(-result),
             _ => result == -libc::EINTR,
         }
     }
@@ -588,7 +584,7 @@ fn open_ring() -> Result<IoUring> {
         .setup_single_issuer()
         .setup_defer_taskrun()
         .setup_taskrun_flag()
-        .setup_cqsize(2 * IN_KERNEL)
+        .setup_cqsize(COMPLETIONS)
         .build(ENTRIES)
         .map_err(|error| missing("io_uring_setup", error))?;
     let params = ring.params();

@@ -3,13 +3,13 @@
 //!
 //! Jobs are given on the loop's thread; threads start when there is more work than idle threads, and end with the pool.
 
-use super::buffers::Pool;
+use super::buffers::Pool as Buffers;
 use super::{Completion, DriverSettings, Primitive, Token, Value, Waker};
 use crate::error::{self, Error, Result};
+use crate::lock::Mutex;
 use crate::sys::{self, Data, Handle, OpenFlags, Path, Target};
 use crate::thread_mark;
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +17,19 @@ use std::thread::JoinHandle;
 
 /// A primitive that waits for a worker. Whoever takes it out, the worker or a cancel, has it.
 pub(super) type Claim = Arc<Mutex<Option<Primitive>>>;
+
+/// Which of a driver's two pools a primitive belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pool {
+    Files,
+    Work,
+}
+
+impl Pool {
+    pub(super) fn of(primitive: &Primitive) -> Self {
+        if matches!(primitive, Primitive::Work { .. }) { Pool::Work } else { Pool::Files }
+    }
+}
 
 struct Job {
     token: Token,
@@ -29,7 +42,8 @@ struct Shared {
     results: Sender<Completion>,
     waker: Arc<Waker>,
     settings: DriverSettings,
-    idle: AtomicUsize,
+    /// Jobs that are given and not finished: as many threads are wanted.
+    unfinished: AtomicUsize,
 }
 
 /// A pool of worker threads.
@@ -39,7 +53,12 @@ pub(super) struct Workers {
     jobs: Option<Sender<Job>>,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// How many jobs were cancelled since the channel was last looked through.
+    cancelled: usize,
 }
+
+/// So many cancelled jobs may lie in the channel before it is looked through.
+const PURGE: usize = 256;
 
 impl Workers {
     pub(super) fn new(
@@ -50,14 +69,14 @@ impl Workers {
         settings: DriverSettings,
     ) -> Self {
         let (sender, jobs) = unbounded();
-        let shared = Arc::new(Shared { jobs, results, waker, settings, idle: AtomicUsize::new(0) });
-        Workers { name, max: max as usize, jobs: Some(sender), shared, threads: Vec::new() }
+        let shared = Arc::new(Shared { jobs, results, waker, settings, unfinished: AtomicUsize::new(0) });
+        Workers { name, max: max as usize, jobs: Some(sender), shared, threads: Vec::new(), cancelled: 0 }
     }
 
     /// Gives a primitive to a worker. Where no thread can be had at all, answers why; nothing is under way then.
     pub(super) fn submit(&mut self, token: Token, primitive: Primitive) -> Result<Claim> {
-        let waiting = self.shared.jobs.len();
-        if waiting >= self.shared.idle.load(Ordering::SeqCst) && self.threads.len() < self.max {
+        let unfinished = self.shared.unfinished.load(Ordering::SeqCst);
+        if unfinished >= self.threads.len() && self.threads.len() < self.max {
             let shared = self.shared.clone();
             match sys::spawn_thread(self.name, move || work(&shared)) {
                 Ok(thread) => self.threads.push(thread),
@@ -68,8 +87,37 @@ impl Workers {
         }
         let claim: Claim = Arc::new(Mutex::new(Some(primitive)));
         let jobs = self.jobs.as_ref().ok_or_else(|| Error::new(error::SL_ERR_INTERNAL))?;
+        self.shared.unfinished.fetch_add(1, Ordering::SeqCst);
         jobs.send(Job { token, claim: claim.clone() }).map_err(|_| Error::new(error::SL_ERR_INTERNAL))?;
         Ok(claim)
+    }
+
+    /// Takes a job back that no worker has begun; false where one has.
+    pub(super) fn cancel(&mut self, claim: &Claim) -> bool {
+        if claim.lock().take().is_none() {
+            return false;
+        }
+        // The workers drop what is empty when they come to it. Where they never do, it must not pile up.
+        self.cancelled += 1;
+        if self.cancelled > PURGE && self.cancelled * 2 > self.shared.jobs.len() {
+            self.purge();
+        }
+        true
+    }
+
+    /// Looks through the channel once, and drops what was cancelled.
+    fn purge(&mut self) {
+        self.cancelled = 0;
+        let Some(jobs) = &self.jobs else { return };
+        for _ in 0..self.shared.jobs.len() {
+            let Ok(job) = self.shared.jobs.try_recv() else { break };
+            if job.claim.lock().is_none() {
+                self.shared.unfinished.fetch_sub(1, Ordering::SeqCst);
+            } else {
+                // Both ends are here: it cannot fail.
+                let _ = jobs.send(job);
+            }
+        }
     }
 
     pub(super) fn threads(&self) -> u32 {
@@ -92,16 +140,18 @@ impl Drop for Workers {
 fn work(shared: &Shared) {
     thread_mark::set(shared.settings.mark);
     loop {
-        shared.idle.fetch_add(1, Ordering::SeqCst);
-        let job = shared.jobs.recv();
-        shared.idle.fetch_sub(1, Ordering::SeqCst);
-        let Ok(job) = job else { return };
-        let Some(primitive) = job.claim.lock().take() else { continue };
+        let Ok(job) = shared.jobs.recv() else { return };
+        let taken = job.claim.lock().take();
+        let Some(primitive) = taken else {
+            shared.unfinished.fetch_sub(1, Ordering::SeqCst);
+            continue;
+        };
         drop(job.claim);
         let mut done = 0;
         // `primitive` is gone, and with it what it held open, before anybody hears of its end.
         let result = catch_unwind(AssertUnwindSafe(|| run(primitive, &shared.settings.buffers, &mut done)))
             .unwrap_or_else(|_| Err(Error::with(error::SL_ERR_INTERNAL, "a worker panicked")));
+        shared.unfinished.fetch_sub(1, Ordering::SeqCst);
         // Nobody listens only when the whole loop is gone.
         let _ = shared.results.send(Completion { token: job.token, result, done });
         shared.waker.wake();
@@ -109,12 +159,12 @@ fn work(shared: &Shared) {
 }
 
 /// Carries a primitive out on this thread, however long it takes.
-fn run(primitive: Primitive, buffers: &Arc<Pool>, done: &mut u64) -> Result<Value> {
+fn run(primitive: Primitive, buffers: &Arc<Buffers>, done: &mut u64) -> Result<Value> {
     Ok(match primitive {
         Primitive::Open { path, flags } => Value::Opened(Handle::open(&path, &flags)?),
         Primitive::Read { file, into: Target::Caller(data), offset } => Value::Count(file.read(&data, offset)?),
         Primitive::Read { file, into: Target::Lend(length), offset } => {
-            let mut lent = buffers.take(length)?;
+            let Some(mut lent) = buffers.take(length)? else { return Ok(Value::Starved(length as u64)) };
             let count = file.read(&lent.as_data(), offset)?;
             if count == 0 { Value::Nothing } else { Value::Lent(lent.filled(count)) }
         }
@@ -142,12 +192,20 @@ fn done_by((): ()) -> Value {
     Value::Nothing
 }
 
-fn read_path(path: &Path, buffers: &Arc<Pool>) -> Result<Value> {
+fn read_path(path: &Path, buffers: &Arc<Buffers>) -> Result<Value> {
     let file = Handle::open(path, &OpenFlags { read: true, ..OpenFlags::default() })?;
     // 0 for what has no length of its own, like files in /proc: read_to_end finds the end all the same.
     let expected = file.stat()?.length;
-    let mut lent = buffers.take_empty(usize::try_from(expected).unwrap_or(usize::MAX))?;
-    lent.fill(|bytes| file.read_to_end(bytes))?;
+    let length = usize::try_from(expected).unwrap_or(usize::MAX);
+    let Some(mut lent) = buffers.take_empty(length)? else { return Ok(Value::Starved(expected)) };
+    let mut most = 0;
+    lent.fill(|bytes, room| {
+        most = room;
+        file.read_to_end(bytes, room.saturating_add(1))
+    })?;
+    if lent.len() as u64 > most {
+        return Err(Error::with(error::SL_ERR_NO_BUFFERS, "the file is larger than there is room for"));
+    }
     Ok(if lent.len() == 0 { Value::Nothing } else { Value::Lent(lent) })
 }
 

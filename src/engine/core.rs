@@ -46,9 +46,10 @@ struct Core {
     /// Operations that go on in this turn.
     ready: VecDeque<u32>,
     paused: Vec<u32>,
-    starved: Vec<u32>,
-    /// How many buffers had come back when the starved were last fed.
-    returned: u64,
+    /// Who waits for a lent buffer, first come first served, and for how many bytes of room.
+    starved: VecDeque<(u32, u64)>,
+    /// Who has come due in this turn.
+    due: Vec<u32>,
     commands: Vec<Command>,
     completed: Vec<Completion>,
     events: Vec<Event>,
@@ -71,8 +72,8 @@ impl Core {
             timers: Timers::default(),
             ready: VecDeque::new(),
             paused: Vec::new(),
-            starved: Vec::new(),
-            returned: 0,
+            starved: VecDeque::new(),
+            due: Vec::new(),
             commands: Vec::new(),
             completed: Vec::new(),
             events: Vec::new(),
@@ -97,7 +98,9 @@ impl Core {
             self.obey(command);
         }
         self.commands = commands;
-        self.feed_starved();
+        if !self.starved.is_empty() {
+            self.feed_starved();
+        }
         self.expire();
         self.move_on();
         self.deliver();
@@ -132,7 +135,7 @@ impl Core {
     fn sleep(&mut self) -> Result<()> {
         // A day at most: systems take their timeouts in small integers.
         let timeout = self.timers.first().map(|at| at.saturating_sub(clock::now()).min(DAY_NS));
-        if timeout == Some(0) {
+        if timeout == Some(0) || !self.ready.is_empty() {
             return self.driver.wait(Some(Duration::ZERO), &mut self.completed);
         }
         self.engine.waker.falls_asleep();
@@ -150,7 +153,8 @@ impl Core {
         drop(slot);
         self.running += 1;
         let op = self.lanes.op(index);
-        (op.state, op.stop, op.wake_at, op.deadline, op.resource) = (State::Ready, None, 0, deadline, NONE);
+        (op.state, op.stop, op.wake_at, op.deadline) = (State::Ready, None, 0, deadline);
+        (op.resource, op.reserved) = (NONE, NONE);
         if target != 0 {
             let resource = match self.find_resource(target, closes) {
                 Some(resource) => resource,
@@ -197,7 +201,9 @@ impl Core {
 
     /// Moves on who is ready. Ends may make others ready; a list instead of recursion keeps the stack flat.
     fn move_on(&mut self) {
-        while let Some(index) = self.ready.pop_front() {
+        // Those that were ready when this began: whoever is ready again has its turn after the others, and after delivery.
+        for _ in 0..self.ready.len() {
+            let Some(index) = self.ready.pop_front() else { break };
             if self.lanes.op(index).state == State::Ready {
                 self.go_on(index);
             }
@@ -207,15 +213,16 @@ impl Core {
     fn go_on(&mut self, index: u32) {
         let Some(slot) = self.engine.ops.at(index) else { return };
         let multishot = slot.op.is_multishot() && !matches!(slot.delivery, Delivery::Thread(_));
-        let tick_waits = slot.tick_waits;
+        let (tick_waits, opens) = (slot.tick_waits, slot.op.opens());
         drop(slot);
         if multishot && self.must_pause(index, tick_waits) {
             self.lanes.op(index).state = State::Paused;
             self.paused.push(index);
             return;
         }
-        let returned = self.engine.pool.returned();
-        self.lanes.op(index).returned = returned;
+        if opens && !self.reserve(index) {
+            return;
+        }
         if let Some(step) = self.with_op(index, |op, cx| op.next(cx)) {
             self.follow(index, step);
         }
@@ -255,6 +262,12 @@ impl Core {
     fn follow(&mut self, index: u32, step: Step) {
         let stop = self.lanes.op(index).stop;
         match step {
+            Step::End(Outcome::Opened(_, key)) if stop.is_some() => {
+                if let Some(key) = key {
+                    self.driver.detach(key);
+                }
+                self.end_stopped(index, stop.unwrap_or(error::SL_ERR_CANCELLED));
+            }
             Step::End(outcome) => self.end(index, stopped(outcome, stop)),
             Step::More(outcome) => {
                 if !matches!((&outcome, stop), (Outcome::Opened(..), Some(_))) {
@@ -275,7 +288,7 @@ impl Core {
                 (op.state, op.wake_at) = (State::Sleeping, at);
                 self.set_timer(index);
             }
-            Step::Starve => self.starve(index),
+            Step::Starve(room) => self.starve(index, room),
         }
     }
 
@@ -284,40 +297,74 @@ impl Core {
         self.ready.push_back(index);
     }
 
-    /// An operation has found no lent buffer. The flag is up before the look at what has come back: a buffer that comes back
-    /// after that look raises the alarm, and for one that came before it is tried again.
-    fn starve(&mut self, index: u32) {
-        self.engine.starved.store(true, Ordering::SeqCst);
-        let pool = &self.engine.pool;
-        if pool.returned() != self.lanes.op(index).returned {
-            return self.set_ready(index);
+    /// Sets the place of a resource aside before it is opened, so that nothing is opened in vain. Where there is none, a
+    /// multishot operation waits until one is closed, and another one ends.
+    fn reserve(&mut self, index: u32) -> bool {
+        if self.lanes.op(index).reserved != NONE {
+            return true;
         }
-        if !pool.can_wait() {
-            return self.end(index, Outcome::failed(Error::new(error::SL_ERR_NO_BUFFERS)));
+        match self.engine.resources.reserve(|_| Ok(())) {
+            Ok(place) => {
+                self.engine.reserved.fetch_add(1, Ordering::Relaxed);
+                self.lanes.op(index).reserved = place;
+                return true;
+            }
+            Err(error) if error.status == error::SL_ERR_AGAIN && self.is_multishot(index) => {
+                self.lanes.op(index).state = State::Paused;
+                self.paused.push(index);
+            }
+            Err(error) => self.end(index, Outcome::failed(error)),
         }
+        false
+    }
+
+    /// The place that was set aside for what an operation has opened.
+    fn take_reserved(&mut self, index: u32) -> u32 {
+        self.engine.reserved.fetch_sub(1, Ordering::Relaxed);
+        std::mem::replace(&mut self.lanes.op(index).reserved, NONE)
+    }
+
+    fn is_multishot(&self, index: u32) -> bool {
+        self.engine.ops.at(index).is_some_and(|slot| slot.op.is_multishot())
+    }
+
+    /// An operation has found no lent buffer: it waits for its turn and for this much room.
+    fn starve(&mut self, index: u32, room: u64) {
         self.lanes.op(index).state = State::Starved;
-        self.starved.push(index);
+        let room = if room == 0 { self.engine.pool.piece(0) as u64 } else { room };
+        self.starved.push_back((index, room));
+        self.feed_starved();
     }
 
-    /// Buffers come back without a command, too: a worker's read failed, an event was discarded.
+    /// Lets those go on for whom there is room, first come first served. The flag is up before the last look: whoever returns a
+    /// buffer after that look sees it. Buffers that come back by themselves (a worker's read failed) come with a turn.
     fn feed_starved(&mut self) {
-        if !self.starved.is_empty() && self.engine.pool.returned() != self.returned {
-            self.make_room();
-        }
-    }
-
-    /// Lets those go on who waited for room or for a buffer.
-    fn make_room(&mut self) {
-        self.returned = self.engine.pool.returned();
-        for (state, list) in [(State::Paused, &mut self.paused), (State::Starved, &mut self.starved)] {
-            for index in list.drain(..) {
-                let op = self.lanes.op(index);
-                if op.state == state {
-                    op.state = State::Ready;
-                    self.ready.push_back(index);
+        let mut granted = 0;
+        while let Some((index, needed)) = self.starved.front().copied() {
+            let fits = |engine: &Engine| granted + needed <= engine.pool.room();
+            if self.lanes.op(index).state != State::Starved {
+                self.starved.pop_front();
+            } else if fits(&self.engine) {
+                granted += needed;
+                self.starved.pop_front();
+                self.set_ready(index);
+            } else {
+                self.engine.starved.store(true, Ordering::SeqCst);
+                if !fits(&self.engine) {
+                    return;
                 }
             }
         }
+    }
+
+    /// Lets those go on who waited for room, among the events or among the resources.
+    fn make_room(&mut self) {
+        for index in std::mem::take(&mut self.paused) {
+            if self.lanes.op(index).state == State::Paused {
+                self.set_ready(index);
+            }
+        }
+        self.feed_starved();
     }
 
     /// Sets an operation's timer to what comes first: the instant it sleeps for, or its deadline.
@@ -334,28 +381,31 @@ impl Core {
             return;
         }
         let now = clock::now();
+        // All first: whoever is woken has its deadline set again, and is to go on before that counts.
+        let mut due = std::mem::take(&mut self.due);
         while let Some(index) = self.timers.pop_due(now) {
+            due.push(index);
+        }
+        for index in due.drain(..) {
             let op = self.lanes.op(index);
-            let wakes = op.wake_at != 0 && op.wake_at <= now;
-            if op.deadline != 0 && op.deadline <= now {
-                // What has come due by its deadline may still say so itself: a timer fires.
-                if wakes && op.wake_at <= op.deadline && op.state == State::Sleeping {
-                    self.awake(index);
-                } else {
-                    self.stop(index, error::SL_ERR_TIMED_OUT);
-                }
-            } else if wakes {
+            let wakes = op.state == State::Sleeping && op.wake_at != 0 && op.wake_at <= now;
+            let late = op.deadline != 0 && op.deadline <= now;
+            // What has come due by its deadline may say so: a timer fires.
+            if wakes && (!late || op.wake_at <= op.deadline) {
                 self.awake(index);
+            } else if late {
+                self.stop(index, error::SL_ERR_TIMED_OUT);
+            } else {
+                self.set_timer(index);
             }
         }
+        self.due = due;
     }
 
     fn awake(&mut self, index: u32) {
         let op = self.lanes.op(index);
         op.wake_at = 0;
-        if op.state == State::Sleeping {
-            self.set_ready(index);
-        }
+        self.set_ready(index);
         self.set_timer(index);
     }
 
@@ -394,6 +444,10 @@ impl Core {
             self.driver.detach(socket.key);
         }
         self.post_last(index, outcome);
+        if self.lanes.op(index).reserved != NONE {
+            let place = self.take_reserved(index);
+            self.recycle_resource(place);
+        }
     }
 
     fn leave(&mut self, index: u32, resource: u32) {
@@ -435,11 +489,19 @@ impl Core {
         }
         // Everything that was under way has ended, and with it every other owner.
         let handle = handle.and_then(Arc::into_inner);
-        self.engine.resources.recycle([resource]);
+        self.recycle_resource(resource);
         match handle {
             Some(handle) if by != NONE => self.driver.submit(by, Primitive::Close { handle }),
             _ if by != NONE => self.end(by, Outcome::Done(0)),
             handle => drop(handle),
+        }
+    }
+
+    /// Lets a resource's slot be used again; whoever waits for one may go on.
+    fn recycle_resource(&mut self, index: u32) {
+        self.engine.resources.recycle([index]);
+        if !self.paused.is_empty() {
+            self.make_room();
         }
     }
 
@@ -471,10 +533,9 @@ impl Core {
     }
 }
 
-/// What an operation ends with that was asked to stop: nothing that it opened stays open.
+/// What an operation ends with that was asked to stop.
 fn stopped(outcome: Outcome, stop: Option<i32>) -> Outcome {
     match (outcome, stop) {
-        (Outcome::Opened(..), Some(status)) => Outcome::failed(Error::new(status)),
         (Outcome::Failed(error, done), Some(status)) if error.status == error::SL_ERR_CANCELLED => {
             Outcome::Failed(Error::new(status), done)
         }

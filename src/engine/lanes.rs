@@ -40,8 +40,8 @@ pub(super) struct Active {
     /// The instant it sleeps for, and that of its deadline; 0: none.
     pub(super) wake_at: u64,
     pub(super) deadline: u64,
-    /// How many buffers had come back when it last asked for one.
-    pub(super) returned: u64,
+    /// The resource slot that is set aside for what it opens, or NONE.
+    pub(super) reserved: u32,
     pub(super) resource: u32,
     pub(super) lane: Lane,
     previous: u32,
@@ -55,7 +55,7 @@ impl Default for Active {
             stop: None,
             wake_at: 0,
             deadline: 0,
-            returned: 0,
+            reserved: NONE,
             resource: NONE,
             lane: Lane::Free,
             previous: NONE,

@@ -19,13 +19,13 @@ pub(crate) use event::Delivery;
 use crate::driver::buffers::{Lent, Pool};
 use crate::driver::{self, Chosen, DriverSettings, Waker};
 use crate::error::{self, Error, Result};
+use crate::lock::{Condvar, Mutex};
 use crate::op::{Op, TargetKind};
 use crate::sys::{self, Handle, HandleKind};
 use crate::table::{Entry, Id, Kind, Table};
 use crate::{clock, thread_mark};
 use counters::{Counters, Tally};
 use event::{Event, SL_EVENT_MORE};
-use parking_lot::{Condvar, Mutex};
 use queue::{Call, Queue};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
@@ -118,6 +118,8 @@ pub(crate) struct Engine {
     max_unclaimed: u64,
     /// Some multishot operation waits for room among the events.
     paused: AtomicBool,
+    /// Resource slots that are set aside for what operations under way may open.
+    reserved: AtomicU64,
     /// Some operation waits for a lent buffer.
     starved: AtomicBool,
     /// How often the loop has delivered.
@@ -159,6 +161,7 @@ impl Engine {
             unclaimed: AtomicU64::new(0),
             max_unclaimed: u64::from(settings.max_unclaimed),
             paused: AtomicBool::new(false),
+            reserved: AtomicU64::new(0),
             starved: AtomicBool::new(false),
             deliveries: AtomicU64::new(0),
             wake_socket: settings.wake_socket,
@@ -203,9 +206,6 @@ impl Engine {
         if op.is_multishot() && matches!(options.delivery, Delivery::Handle) {
             return Err(Error::with(error::SL_ERR_DELIVERY, "SL_DELIVER_HANDLE is not for multishot operations"));
         }
-        if matches!(options.delivery, Delivery::Dispatch(_)) {
-            self.queue.reserve_calls()?;
-        }
         let closes = op.is_close();
         let wanted = op.target();
         // A close holds its resource's slot until it is accepted: then the id is dead, and only then.
@@ -224,11 +224,15 @@ impl Engine {
         let OpOptions { delivery, user_data, .. } = options;
         let slot =
             OpSlot { op, delivery, user_data, target, deadline, tick_waits: false, ended: None, delivered_in: 0 };
-        let place = self.ops.insert(slot, |slots| self.reserve_events(slots)).map_err(|(_, error)| error)?;
+        let calls = matches!(delivery, Delivery::Dispatch(_));
+        let place = self.ops.insert(slot, |slots| self.reserve_events(slots))?;
+        if let Err(error) = if calls { self.queue.reserve_calls() } else { Ok(()) } {
+            self.ops.release(place.0);
+            return Err(error);
+        }
         if let Err(error) = self.hand_over(Command::Start(place.0)) {
             // A loop that fails at this very moment may have ended it already, with an event: then it was accepted.
-            if self.ops.get(place.0, place.1).is_ok_and(|slot| slot.ended.is_none()) {
-                self.ops.release(place.0);
+            if self.ops.take_if(place.0, place.1, |slot| slot.ended.is_none()).is_ok() {
                 return Err(error);
             }
         }
@@ -289,24 +293,28 @@ impl Engine {
         Ok(entry)
     }
 
-    /// Takes something open into the loop: makes room first, so that `open` gives nothing away that has no place.
+    /// Takes something open into the loop: sets its place aside first, so that `open` takes nothing that has none.
     pub(crate) fn adopt(&self, open: impl FnOnce() -> Result<Handle>) -> Result<u64> {
         // Under the inbox's lock: what is adopted before a shutdown is found by it, and nothing is adopted after.
         let inbox = self.inbox.lock();
         if inbox.shut {
             return Err(Error::new(error::SL_ERR_SHUT_DOWN));
         }
-        if self.resources.live() >= self.resources.limit() {
-            return Err(Error::with(error::SL_ERR_AGAIN, "max_resources are open"));
+        let index = self.resources.reserve(|_| Ok(()))?;
+        match open() {
+            Ok(handle) => Ok(self.add_resource(index, handle, None)),
+            Err(error) => {
+                self.resources.recycle([index]);
+                Err(error)
+            }
         }
-        self.add_resource(open()?, None)
     }
 
-    fn add_resource(&self, handle: Handle, key: Option<driver::Key>) -> Result<u64> {
+    /// Puts something open into a slot that was set aside for it, and answers its id.
+    fn add_resource(&self, index: u32, handle: Handle, key: Option<driver::Key>) -> u64 {
         let kind = resource_kind(&handle);
-        let resource = Resource { handle: Arc::new(handle), key };
-        let place = self.resources.insert(resource, |_| Ok(())).map_err(|(_, error)| error)?;
-        Ok(self.bits(kind, place))
+        let generation = self.resources.fill(index, Resource { handle: Arc::new(handle), key });
+        self.bits(kind, (index, generation))
     }
 
     /// Calls with the open stream that an id names; it is not closed meanwhile.
@@ -359,7 +367,7 @@ impl Engine {
         let until = clock::after(timeout_ns);
         loop {
             // The loop's thread takes this lock after it has put the event in, so it cannot slip by between look and sleep.
-            let mut guard = lock.lock();
+            let guard = lock.lock();
             let (_, mut slot) = self.op_slot(bits)?;
             if !matches!(slot.delivery, Delivery::Handle) {
                 return Err(Error::with(error::SL_ERR_DELIVERY, "op: it was not submitted with SL_DELIVER_HANDLE"));
@@ -377,7 +385,9 @@ impl Engine {
                 return Ok(None);
             }
             self.refuse_own_thread()?;
-            if !queue::sleep(ended, &mut guard, until) {
+            let (guard, woken) = queue::sleep(ended, guard, until);
+            drop(guard);
+            if !woken {
                 return Ok(None);
             }
         }
@@ -521,7 +531,7 @@ impl Engine {
             timed_out: tally.timed_out.get(),
             in_flight: u64::from(self.ops.live()),
             unclaimed: self.unclaimed.load(Ordering::Relaxed),
-            resources: u64::from(self.resources.live()),
+            resources: u64::from(self.resources.live()).saturating_sub(self.reserved.load(Ordering::Relaxed)),
             lent_buffers,
             lent_bytes,
             turns: tally.turns.get(),

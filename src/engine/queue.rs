@@ -5,8 +5,8 @@
 use super::event::{CallbackFunction, Event};
 use crate::clock;
 use crate::error::{self, Error, Result};
+use crate::lock::{Condvar, Mutex, MutexGuard};
 use crate::sys::Wake;
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -136,7 +136,9 @@ impl Queue {
                 return Ok(state);
             }
             let until = *until.get_or_insert_with(|| clock::after(timeout_ns));
-            if !sleep(came, &mut state, until) {
+            let (guard, woken) = sleep(came, state, until);
+            state = guard;
+            if !woken {
                 return Ok(state);
             }
         }
@@ -166,7 +168,9 @@ impl Queue {
         let until = clock::after(timeout_ns);
         let mut state = self.state.lock();
         while !state.finished {
-            if !sleep(&self.finished, &mut state, until) {
+            let (guard, woken) = sleep(&self.finished, state, until);
+            state = guard;
+            if !woken {
                 return state.finished;
             }
         }
@@ -187,23 +191,20 @@ impl Queue {
 }
 
 /// Sleeps on a condition until an instant; false where that has passed.
-pub(super) fn sleep<T>(condition: &Condvar, guard: &mut MutexGuard<'_, T>, until: u64) -> bool {
+pub(super) fn sleep<'a, T>(condition: &Condvar, guard: MutexGuard<'a, T>, until: u64) -> (MutexGuard<'a, T>, bool) {
     if until == u64::MAX {
-        condition.wait(guard);
-        return true;
+        return (condition.wait(guard), true);
     }
-    let now = clock::now();
-    if now >= until {
-        return false;
+    match until.saturating_sub(clock::now()) {
+        0 => (guard, false),
+        left => (condition.wait_for(guard, Duration::from_nanos(left)), true),
     }
-    condition.wait_for(guard, Duration::from_nanos(until - now));
-    true
 }
 
 fn notify(condition: &Condvar, count: usize) {
     match count {
         0 => {}
-        1 => drop(condition.notify_one()),
-        _ => drop(condition.notify_all()),
+        1 => condition.notify_one(),
+        _ => condition.notify_all(),
     }
 }

@@ -5,9 +5,9 @@
 
 use super::{Engine, Settings};
 use crate::error::{self, Error, Result};
+use crate::lock::RwLock;
 use crate::sys;
 use crate::table::{Id, Kind};
-use parking_lot::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -121,9 +121,12 @@ pub(crate) fn find_loop(id: u64) -> Result<Arc<Engine>> {
     Ok(engine)
 }
 
-/// Whether an id carries the number of a loop.
-pub(crate) fn same_loop(r#loop: u64, id: u64) -> bool {
-    matches!((Id::from_bits(r#loop), Id::from_bits(id)), (Ok(a), Ok(b)) if a.slot == b.slot)
+/// Refuses an id that does not carry the number of a loop.
+pub(crate) fn check_same_loop(r#loop: u64, id: u64) -> Result<()> {
+    if Id::from_bits(r#loop)?.slot == Id::from_bits(id)?.slot {
+        return Ok(());
+    }
+    Err(Error::with(error::SL_ERR_WRONG_KIND, "requests: a target belongs to another loop"))
 }
 
 /// Closes a loop; see `sl_loop_close`.

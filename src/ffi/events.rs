@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 /// Takes events from the loop's queue without blocking: at most `capacity`, oldest first.
 ///
 /// Returns how many it wrote to `events`: 0 where none waits. Any thread; several may poll at once, and each event goes to
-/// one of them. Errors: those of the id, SL_ERR_NULL (events is NULL and capacity is not 0).
+/// one of them. Errors: as for sl_wait.
 ///
 /// # Safety
 /// `events` points to room for `capacity` events.

@@ -452,8 +452,8 @@ fn open_flags(flags: u32, mode: u32) -> Result<OpenFlags> {
     if flags & SL_OPEN_EXCLUSIVE != 0 && flags & SL_OPEN_CREATE == 0 {
         return Err(Error::invalid("flags has SL_OPEN_EXCLUSIVE without SL_OPEN_CREATE"));
     }
-    if flags & SL_OPEN_TRUNCATE != 0 && flags & SL_OPEN_WRITE == 0 {
-        return Err(Error::invalid("flags has SL_OPEN_TRUNCATE without SL_OPEN_WRITE"));
+    if flags & SL_OPEN_TRUNCATE != 0 && flags & (SL_OPEN_WRITE | SL_OPEN_APPEND) == 0 {
+        return Err(Error::invalid("flags has SL_OPEN_TRUNCATE without SL_OPEN_WRITE or SL_OPEN_APPEND"));
     }
     if flags & SL_OPEN_CREATE != 0 && flags & (SL_OPEN_WRITE | SL_OPEN_APPEND) == 0 {
         return Err(Error::invalid("flags has SL_OPEN_CREATE without SL_OPEN_WRITE or SL_OPEN_APPEND"));

@@ -106,7 +106,8 @@ pub extern "C" fn sl_loop_shutdown(r#loop: Loop) -> Status {
 }
 
 /// Closes a loop: shuts it down, waits until its operations have ended and its threads are gone, and discards the events
-/// that nobody took. When it returns 0 or more, no memory of yours is touched any more, no callback will run, and the
+/// that nobody took. When it returns 0 or more, no memory of yours is touched any more, no callback will begin (one that another thread
+/// runs in sl_dispatch just now is not waited for), and the
 /// loop's ids and lent buffers are dead. Threads that wait in sl_wait and the like return SL_ERR_SHUT_DOWN or SL_ERR_STALE.
 ///
 /// timeout_ns: how long to wait; SL_FOREVER is usual. What cannot be interrupted (a function given to sl_work, a read from

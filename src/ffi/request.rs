@@ -8,7 +8,7 @@ use super::lifecycle::Loop;
 use super::status::Status;
 use super::{Versioned, file, guard, not_null, read_optional, read_versioned, task, tcp, write_optional};
 use crate::engine::{Delivery, OpOptions, Submission, registry};
-use crate::error::{self, Error, Result};
+use crate::error::{Error, Result};
 use crate::op::Op;
 pub use crate::op::kinds::*;
 use std::ffi::c_void;
@@ -160,9 +160,7 @@ pub unsafe extern "C" fn sl_submit(r#loop: Loop, requests: *const Request, count
             let outcome = batch.submit(|| {
                 // SAFETY: as above.
                 let request = unsafe { read_versioned(requests.add(accepted), "requests") }?;
-                if !registry::same_loop(r#loop, request.target) {
-                    return Err(Error::with(error::SL_ERR_WRONG_KIND, "requests: a target belongs to another loop"));
-                }
+                registry::check_same_loop(r#loop, request.target)?;
                 // SAFETY: the caller vouches for what the request points to.
                 unsafe { submission(&request) }
             });

@@ -101,12 +101,8 @@ impl FileOp {
 
     pub(super) fn completed(&mut self, cx: &mut Context<'_>, completion: Completion) -> Result<Step> {
         let value = match completion.result {
+            Ok(Value::Starved(needed)) => return Ok(Step::Starve(needed)),
             Ok(value) => value,
-            Err(error) if error.status == error::SL_ERR_NO_BUFFERS => return Ok(Step::Starve),
-            // Partly read is read: what comes after it is for the next read to find.
-            Err(_) if matches!(&self.0, Work::Read { intake, .. } if intake.done() > 0) => {
-                return Ok(Step::End(Outcome::Done(self.done() as i64)));
-            }
             Err(error) => return Ok(Step::End(Outcome::Failed(error, completion.done + self.done()))),
         };
         let outcome = match (&mut self.0, value) {
@@ -146,6 +142,10 @@ impl FileOp {
             Work::Write { done, .. } => *done as u64,
             _ => 0,
         }
+    }
+
+    pub(super) fn opens(&self) -> bool {
+        matches!(self.0, Work::Open { .. })
     }
 
     pub(super) fn abandon(&mut self) {

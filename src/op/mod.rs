@@ -33,8 +33,8 @@ pub(crate) enum Step {
     Run(Primitive),
     /// This instant; then `next`.
     Until(u64),
-    /// A lent buffer, of which none is free; then `next`.
-    Starve,
+    /// Room for this many bytes of lent memory, which is used up; then `next`.
+    Starve(u64),
     /// Post this event, and then `next`.
     More(Outcome),
     /// Nothing: post this last event.
@@ -179,6 +179,15 @@ impl Op {
             Op::File(op) => op.lane(),
             Op::Tcp(op) => op.lane(),
             Op::Task(_) => Lane::Free,
+        }
+    }
+
+    /// Whether it opens resources.
+    pub(crate) fn opens(&self) -> bool {
+        match self {
+            Op::File(op) => op.opens(),
+            Op::Tcp(op) => op.opens(),
+            Op::Task(_) => false,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::table::Kind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// How long a multishot accept rests when the process is out of descriptors. The connection stays in the backlog, so trying at
+/// How long a multishot accept rests when the process is out of descriptors, or the system out of memory. The connection stays in the backlog, so trying at
 /// once would only spin.
 const REST_NS: u64 = 100_000_000;
 
@@ -62,7 +62,9 @@ impl TcpOp {
                 *stream = Some(socket.clone());
                 Primitive::Connect { stream: socket, address: *address }
             }
-            Work::Receive { intake, .. } => Primitive::Receive { stream: cx.socket()?, into: intake.target() },
+            Work::Receive { intake, .. } => {
+                Primitive::Receive { stream: cx.socket()?, into: piece(intake.target(), cx) }
+            }
             Work::Send { from, done } => {
                 if from.len() == 0 {
                     return Ok(Step::End(Outcome::Done(*done as i64)));
@@ -75,6 +77,7 @@ impl TcpOp {
 
     pub(super) fn completed(&mut self, cx: &mut Context<'_>, completion: Completion) -> Result<Step> {
         let value = match completion.result {
+            Ok(Value::Starved(needed)) => return Ok(Step::Starve(needed)),
             Ok(value) => value,
             Err(error) => return self.failed(error),
         };
@@ -110,11 +113,12 @@ impl TcpOp {
 
     fn failed(&mut self, error: Error) -> Result<Step> {
         match &mut self.0 {
-            Work::Accept { multishot: true, rest_until } if error.status == error::SL_ERR_TOO_MANY_FILES => {
+            Work::Accept { multishot: true, rest_until }
+                if matches!(error.status, error::SL_ERR_TOO_MANY_FILES | error::SL_ERR_NO_MEMORY) =>
+            {
                 *rest_until = clock::after(REST_NS);
                 Ok(Step::Until(*rest_until))
             }
-            Work::Receive { .. } if error.status == error::SL_ERR_NO_BUFFERS => Ok(Step::Starve),
             _ => Err(error),
         }
     }
@@ -125,6 +129,10 @@ impl TcpOp {
             Work::Send { done, .. } => *done as u64,
             _ => 0,
         }
+    }
+
+    pub(super) fn opens(&self) -> bool {
+        matches!(self.0, Work::Accept { .. } | Work::Connect { .. })
     }
 
     pub(super) fn abandon(&mut self) -> Option<Socket> {
@@ -166,5 +174,13 @@ impl TcpOp {
             Work::Accept { multishot, .. } | Work::Receive { multishot, .. } => *multishot,
             _ => false,
         }
+    }
+}
+
+/// A lent buffer for a piece of a stream, no larger than the pieces that the loop receives.
+fn piece(into: Target, cx: &Context<'_>) -> Target {
+    match into {
+        Target::Lend(length) => Target::Lend(cx.buffers.piece(length)),
+        caller => caller,
     }
 }

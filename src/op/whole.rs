@@ -24,10 +24,9 @@ impl WholeRead {
             return Ok(Step::Run(Primitive::Open { path: path.clone(), flags }));
         };
         if self.lent.is_none() {
-            match cx.buffers.take(self.room) {
-                Ok(lent) => self.lent = Some(lent),
-                Err(error) if error.status == error::SL_ERR_NO_BUFFERS => return Ok(Step::Starve),
-                Err(error) => return Err(error),
+            self.lent = cx.buffers.take(self.room)?;
+            if self.lent.is_none() {
+                return Ok(Step::Starve(self.room as u64));
             }
         }
         let Some(rest) = self.rest() else {
@@ -66,20 +65,14 @@ impl WholeRead {
         let length = usize::try_from(length).ok().and_then(|length| length.checked_add(1));
         let length = length.ok_or_else(|| Error::new(error::SL_ERR_NO_BUFFERS))?;
         self.room = length.max(self.filled.saturating_mul(2));
-        match buffers.take(self.room) {
-            Ok(mut larger) => {
-                if let Some(lent) = self.lent.take() {
-                    larger.copy_from(&lent, self.filled);
-                }
+        match (buffers.take(self.room)?, self.lent.take()) {
+            (Some(mut larger), Some(lent)) => {
+                larger.copy_from(&lent, self.filled);
                 self.lent = Some(larger);
-                Ok(())
             }
-            Err(error) if error.status == error::SL_ERR_NO_BUFFERS => {
-                // What it holds itself may be what is missing: it starts again, with the right size at once.
-                (self.file, self.lent, self.filled) = (None, None, 0);
-                Ok(())
-            }
-            Err(error) => Err(error),
+            // What it holds itself may be what is missing: it starts again, with the right size at once.
+            _ => (self.file, self.lent, self.filled) = (None, None, 0),
         }
+        Ok(())
     }
 }

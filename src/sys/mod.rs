@@ -39,7 +39,7 @@ pub(crate) use platform::{
     status_of_code,
 };
 #[cfg(target_os = "linux")]
-pub(crate) use unix::open_bits;
+pub(crate) use unix::{accepts_another, open_bits};
 
 use crate::error::{Error, Result};
 

@@ -17,8 +17,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-/// How many pieces one system call takes here; more are left to the next call. IOV_MAX is 1024 on Linux, macOS and the BSDs.
-const PIECES: usize = 64;
+/// How many pieces one system call takes: IOV_MAX is 1024 on Linux, macOS and the BSDs, and sideloop takes no more.
+const PIECES: usize = 1024;
 
 /// Linux and the BSDs take the wish for no SIGPIPE with the call; Apple's systems take it with the socket (socket2 sets it).
 #[cfg(not(target_vendor = "apple"))]
@@ -124,10 +124,10 @@ impl Handle {
         })
     }
 
-    /// Reads a file from its current position to its end, behind what is in `bytes` already.
-    pub(crate) fn read_to_end(&self, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    /// Reads a file from its current position to its end, or until `most` bytes, behind what is in `bytes` already.
+    pub(crate) fn read_to_end(&self, bytes: &mut Vec<u8>, most: u64) -> io::Result<()> {
         match self {
-            Handle::File(file) => io::Read::read_to_end(&mut &*file, bytes),
+            Handle::File(file) => io::Read::read_to_end(&mut io::Read::take(file, most), bytes).map(drop),
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
@@ -184,9 +184,7 @@ impl Handle {
         let Handle::Listener(listener) = self else { return Err(io::ErrorKind::Unsupported.into()) };
         let socket = loop {
             match accept_nonblocking(listener) {
-                // The connection that was waiting is gone (accept(2), "Error handling"): look for the next.
-                Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {
-                }
+                Err(error) if error.raw_os_error().is_some_and(accepts_another) => {}
                 other => break other?,
             }
         };
@@ -259,6 +257,18 @@ impl Handle {
         }
     }
 
+    /// Whether closing may take its time: a file may have to be written, and somebody may have set a linger time on a socket,
+    /// during which close(2) blocks even where the socket does not.
+    pub(crate) fn close_may_block(&self) -> bool {
+        match self {
+            Handle::File(_) => true,
+            Handle::Pipe(_) => false,
+            Handle::Stream(socket) | Handle::Listener(socket) => {
+                matches!(socket.linger(), Ok(Some(time)) if !time.is_zero())
+            }
+        }
+    }
+
     /// Closes it, and says what close(2) thought of it. The descriptor is gone either way: on Linux also after EINTR.
     pub(crate) fn close(self) -> io::Result<()> {
         let fd = match self {
@@ -305,13 +315,29 @@ impl Handle {
 
 /// Calls with the pieces of memory that are left, as many as one system call is given.
 fn with_pieces(data: &Data, call: impl FnOnce(&[libc::iovec]) -> io::Result<usize>) -> io::Result<usize> {
-    let mut pieces = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; PIECES];
+    let mut pieces = [const { MaybeUninit::<libc::iovec>::uninit() }; PIECES];
     let mut count = 0;
-    for region in data.regions().take(PIECES) {
-        pieces[count] = libc::iovec { iov_base: region.pointer().cast(), iov_len: region.len() };
+    for (piece, region) in pieces.iter_mut().zip(data.regions()) {
+        piece.write(libc::iovec { iov_base: region.pointer().cast(), iov_len: region.len() });
         count += 1;
     }
-    call(&pieces[..count])
+    // SAFETY: the first `count` pieces have just been written.
+    call(unsafe { std::slice::from_raw_parts(pieces.as_ptr().cast(), count) })
+}
+
+/// Whether an error of accept(2) is about the connection that was waiting, and gone: then the next one counts ("Error handling").
+pub(crate) fn accepts_another(code: c_int) -> bool {
+    matches!(
+        code,
+        libc::EINTR
+            | libc::ECONNABORTED
+            | libc::EPROTO
+            | libc::ENETDOWN
+            | libc::ENETUNREACH
+            | libc::EHOSTDOWN
+            | libc::EHOSTUNREACH
+            | libc::ENOPROTOOPT
+    )
 }
 
 #[cfg(target_os = "linux")]

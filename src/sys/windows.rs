@@ -94,8 +94,8 @@ impl Handle {
     }
 
     /// Reads a file from its current position to its end, behind what is in `bytes` already.
-    pub(crate) fn read_to_end(&self, bytes: &mut Vec<u8>) -> io::Result<usize> {
-        self.file()?.read_to_end(bytes)
+    pub(crate) fn read_to_end(&self, bytes: &mut Vec<u8>, most: u64) -> io::Result<()> {
+        self.file()?.read_to_end(bytes, most)
     }
 
     /// Writes a file, at an offset or at its current position; perhaps not all.
@@ -226,6 +226,11 @@ impl Handle {
     /// The address of the other side.
     pub(crate) fn peer_address(&self) -> Result<SocketAddr> {
         super::ip_address(&self.socket()?.peer_addr()?)
+    }
+
+    /// Whether closing may take its time: a file's does, and so may a socket's on which somebody has set a linger time.
+    pub(crate) fn close_may_block(&self) -> bool {
+        self.socket().map_or(true, |socket| matches!(socket.linger(), Ok(Some(time)) if !time.is_zero()))
     }
 
     /// Sets an option.

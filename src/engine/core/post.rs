@@ -25,15 +25,10 @@ impl Core {
         match outcome {
             Outcome::Done(number) => event.result = number,
             Outcome::Failed(error, done) => fail(&mut event, &error, done),
-            Outcome::Opened(handle, key) => match self.engine.add_resource(handle, key) {
-                Ok(id) => event.result = id as i64,
-                Err(error) => {
-                    if let Some(key) = key {
-                        self.driver.detach(key);
-                    }
-                    fail(&mut event, &error, 0);
-                }
-            },
+            Outcome::Opened(handle, key) => {
+                let place = self.take_reserved(index);
+                event.result = self.engine.add_resource(place, handle, key) as i64;
+            }
             Outcome::Lent(mut lent) => {
                 let (length, pointer) = (lent.len() as i64, lent.pointer());
                 match self.engine.buffers.insert(lent, |_| Ok(())) {
@@ -43,7 +38,7 @@ impl Core {
                         event.detail = self.engine.bits(Kind::Buffer, place);
                         event.flags |= SL_EVENT_LENT;
                     }
-                    Err((_, error)) => fail(&mut event, &error, 0),
+                    Err(error) => fail(&mut event, &error, 0),
                 }
             }
         }

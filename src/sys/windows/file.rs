@@ -176,8 +176,8 @@ impl OpenFile {
     }
 
     /// Reads from the current position to the end.
-    pub(super) fn read_to_end(&self, bytes: &mut Vec<u8>) -> io::Result<usize> {
-        AtPosition(self).read_to_end(bytes)
+    pub(super) fn read_to_end(&self, bytes: &mut Vec<u8>, most: u64) -> io::Result<()> {
+        AtPosition(self).take(most).read_to_end(bytes).map(drop)
     }
 
     /// Writes at an offset or at the current position.
