@@ -221,9 +221,9 @@ impl DriverChoice {
     }
 }
 
-/// A driver, ready to be moved to the loop's thread.
+/// A driver, on the loop's thread.
 pub(crate) struct Chosen {
-    pub(crate) driver: Box<dyn Driver + Send>,
+    pub(crate) driver: Box<dyn Driver>,
     pub(crate) waker: Arc<Waker>,
     pub(crate) kind: DriverChoice,
     pub(crate) reason: String,
@@ -250,7 +250,7 @@ pub(crate) fn choose(wanted: DriverChoice, settings: DriverSettings) -> Result<C
     Ok(Chosen { driver: Box::new(driver), waker, kind: DriverChoice::Poll, reason })
 }
 
-type Opened = (Box<dyn Driver + Send>, Arc<Waker>);
+type Opened = (Box<dyn Driver>, Arc<Waker>);
 
 #[cfg(target_os = "linux")]
 fn open_uring(settings: DriverSettings) -> Result<Opened> {

@@ -1,7 +1,7 @@
 //! The driver on io_uring (Linux): the kernel carries out files and sockets alike, and one system call a turn both submits and
 //! waits. What the kernel has no opcode for, and functions of the caller's, go to the worker threads.
 //!
-//! Made on the caller's thread with the ring disabled; enabled and used on the loop's thread, which is its single issuer.
+//! Made and used on the loop's thread, which is the ring's single issuer.
 
 mod lending;
 
@@ -78,7 +78,8 @@ pub(crate) struct UringDriver {
     /// Before what the kernel may write to: fields are dropped in this order.
     ring: IoUring,
     lending: Option<Lending>,
-    enabled: bool,
+    /// Being dropped: what ends now is not begun again.
+    closing: bool,
     pending: Vec<Pending>,
     in_kernel: u32,
     completed: Vec<Completion>,
@@ -91,9 +92,6 @@ pub(crate) struct UringDriver {
     wake_stands: bool,
     settings: DriverSettings,
 }
-
-// SAFETY: the ring's pointers are to memory that it owns; it is moved to the loop's thread once, before its first use.
-unsafe impl Send for UringDriver {}
 
 impl UringDriver {
     /// Opens a ring, or says why there can be none.
@@ -110,10 +108,10 @@ impl UringDriver {
         });
         let (sender, results) = unbounded();
         let pool = |name, max| Workers::new(name, max, sender.clone(), waker.clone(), settings.clone());
-        let driver = UringDriver {
+        let mut driver = UringDriver {
             ring,
             lending: None,
-            enabled: false,
+            closing: false,
             pending: Vec::new(),
             in_kernel: 0,
             completed: Vec::new(),
@@ -125,17 +123,8 @@ impl UringDriver {
             wake_stands: false,
             settings,
         };
+        driver.watch_for_wakes();
         Ok((driver, waker))
-    }
-
-    /// The first use: from here on this thread is the ring's issuer.
-    fn enable(&mut self) -> io::Result<()> {
-        if !self.enabled {
-            self.ring.submitter().register_enable_rings()?;
-            self.enabled = true;
-            self.watch_for_wakes();
-        }
-        Ok(())
     }
 
     /// A read of the wake counter always stands, so that a wake ends the wait for completions.
@@ -230,7 +219,7 @@ impl UringDriver {
             match entry.user_data() {
                 WAKE => {
                     self.wake_stands = false;
-                    if self.enabled {
+                    if !self.closing {
                         self.watch_for_wakes();
                     }
                 }
@@ -306,9 +295,6 @@ impl Driver for UringDriver {
     fn detach(&mut self, _key: Key) {}
 
     fn submit(&mut self, token: Token, primitive: Primitive) {
-        if let Err(error) = self.enable() {
-            return self.complete(token, Err(error.into()));
-        }
         match primitive {
             Primitive::Close { handle } if handle.kind() != HandleKind::File && handle.close_may_block() => {
                 self.submit_to_worker(token, Primitive::Close { handle });
@@ -346,7 +332,6 @@ impl Driver for UringDriver {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, completed: &mut Vec<Completion>) -> Result<()> {
-        self.enable()?;
         self.take_results();
         self.reap();
         let timeout = if self.completed.is_empty() { timeout } else { Some(Duration::ZERO) };
@@ -369,10 +354,7 @@ impl Driver for UringDriver {
 impl Drop for UringDriver {
     /// The kernel gives everything back before the memory goes that it may still write to.
     fn drop(&mut self) {
-        if !self.enabled {
-            return;
-        }
-        self.enabled = false;
+        self.closing = true;
         for token in 0..self.pending.len() as Token {
             self.cancel(token);
         }
@@ -580,6 +562,7 @@ fn open_ring() -> Result<IoUring> {
     let ring = IoUring::builder()
         // The memory of the rings is not for a forked child.
         .dontfork()
+        // Disabled at first: only then can restrictions be registered.
         .setup_r_disabled()
         .setup_single_issuer()
         .setup_defer_taskrun()
@@ -598,8 +581,9 @@ fn open_ring() -> Result<IoUring> {
     }
     let mut allowed: Vec<Restriction> = OPCODES.iter().map(|code| Restriction::sqe_op(*code)).collect();
     allowed.push(Restriction::sqe_flags_allowed(squeue::Flags::BUFFER_SELECT.bits()));
-    // IORING_REGISTER_ENABLE_RINGS, without which the ring would stay disabled for good, and IORING_REGISTER_PBUF_RING.
-    allowed.extend([Restriction::register_op(12), Restriction::register_op(22)]);
+    // IORING_REGISTER_PBUF_RING.
+    allowed.push(Restriction::register_op(22));
     ring.submitter().register_restrictions(&mut allowed).map_err(|error| missing("io_uring's restrictions", error))?;
+    ring.submitter().register_enable_rings().map_err(|error| missing("io_uring, to be enabled", error))?;
     Ok(ring)
 }

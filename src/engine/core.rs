@@ -22,7 +22,7 @@ use std::time::Duration;
 const DAY_NS: u64 = 86_400_000_000_000;
 
 /// The life of the loop's thread.
-pub(super) fn run(engine: Arc<Engine>, driver: Box<dyn Driver + Send>) {
+pub(super) fn run(engine: Arc<Engine>, driver: Box<dyn Driver>) {
     thread_mark::set(engine.id());
     let mut core = Core::new(engine.clone(), driver);
     let lived = catch_unwind(AssertUnwindSafe(|| {
@@ -40,7 +40,7 @@ pub(super) fn run(engine: Arc<Engine>, driver: Box<dyn Driver + Send>) {
 
 struct Core {
     engine: Arc<Engine>,
-    driver: Box<dyn Driver + Send>,
+    driver: Box<dyn Driver>,
     lanes: Lanes,
     timers: Timers,
     /// Operations that go on in this turn.
@@ -64,7 +64,7 @@ struct Core {
 }
 
 impl Core {
-    fn new(engine: Arc<Engine>, driver: Box<dyn Driver + Send>) -> Self {
+    fn new(engine: Arc<Engine>, driver: Box<dyn Driver>) -> Self {
         Core {
             engine,
             driver,

@@ -25,6 +25,7 @@ use crate::sys::{self, Handle, HandleKind};
 use crate::table::{Entry, Id, Kind, Table};
 use crate::{clock, thread_mark};
 use counters::{Counters, Tally};
+use crossbeam_channel::bounded;
 use event::{Event, SL_EVENT_MORE};
 use queue::{Call, Queue};
 use std::mem::MaybeUninit;
@@ -131,7 +132,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Opens a driver and starts the loop's thread.
+    /// Starts a loop.
     fn start(id: Id, settings: Settings) -> Result<Arc<Engine>> {
         let pool = Pool::new(settings.receive_buffer_size as usize, settings.max_lent_bytes);
         let driver_settings = DriverSettings {
@@ -140,12 +141,40 @@ impl Engine {
             mark: id.to_bits(),
             buffers: pool.clone(),
         };
-        let chosen = driver::choose(settings.driver, driver_settings)?;
-        Engine::start_on(id, &settings, pool, chosen)
+        let wanted = settings.driver;
+        Engine::start_on(id, &settings, pool, move || driver::choose(wanted, driver_settings))
     }
 
-    /// Starts the loop's thread on a driver.
-    fn start_on(id: Id, settings: &Settings, pool: Arc<Pool>, chosen: Chosen) -> Result<Arc<Engine>> {
+    /// Starts the loop's thread, which opens its driver: to the kernel, a ring belongs to the thread that made it, and closing it
+    /// would interrupt the system calls of that thread.
+    fn start_on(
+        id: Id,
+        settings: &Settings,
+        pool: Arc<Pool>,
+        open: impl FnOnce() -> Result<Chosen> + Send + 'static,
+    ) -> Result<Arc<Engine>> {
+        let (opened, outcome) = bounded(1);
+        let (give, given) = bounded(1);
+        let thread = sys::spawn_thread("sideloop", move || {
+            let driver = match open() {
+                Ok(Chosen { driver, waker, kind, reason }) => {
+                    let _ = opened.send(Ok((waker, kind, reason)));
+                    driver
+                }
+                Err(error) => return drop(opened.send(Err(error))),
+            };
+            if let Ok(engine) = given.recv() {
+                core::run(engine, driver);
+            }
+        })?;
+        let failed = |_| Err(Error::with(error::SL_ERR_INTERNAL, "the loop's thread ended before it began"));
+        let (waker, driver_kind, driver_reason) = match outcome.recv().unwrap_or_else(failed) {
+            Ok(opened) => opened,
+            Err(error) => {
+                let _ = thread.join();
+                return Err(error);
+            }
+        };
         let seed = seed();
         let engine = Arc::new(Engine {
             id,
@@ -154,7 +183,7 @@ impl Engine {
             buffers: Table::new(u32::MAX, seed),
             pool,
             inbox: Mutex::new(Inbox::default()),
-            waker: chosen.waker,
+            waker,
             queue: Queue::new(),
             op_ended: Default::default(),
             tally: Tally::default(),
@@ -165,14 +194,12 @@ impl Engine {
             starved: AtomicBool::new(false),
             deliveries: AtomicU64::new(0),
             wake_socket: settings.wake_socket,
-            driver_kind: chosen.kind,
-            driver_reason: chosen.reason,
-            thread: Mutex::new(None),
+            driver_kind,
+            driver_reason,
+            thread: Mutex::new(Some(thread)),
         });
-        let shared = engine.clone();
-        let driver = chosen.driver;
-        let thread = sys::spawn_thread("sideloop", move || core::run(shared, driver))?;
-        *engine.thread.lock() = Some(thread);
+        // The thread waits for it.
+        let _ = give.send(engine.clone());
         Ok(engine)
     }
 

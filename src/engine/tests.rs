@@ -53,13 +53,15 @@ fn doomed(grief: Grief) -> Arc<Engine> {
         receive_buffer_size: 512,
         max_lent_bytes: 1 << 20,
     };
-    let chosen = Chosen {
-        driver: Box::new(Doomed { grief, given: false, woken }),
-        waker: Waker::new(move || {
-            let _ = sender.send(());
-        }),
-        kind: DriverChoice::Poll,
-        reason: String::new(),
+    let chosen = move || {
+        Ok(Chosen {
+            driver: Box::new(Doomed { grief, given: false, woken }),
+            waker: Waker::new(move || {
+                let _ = sender.send(());
+            }),
+            kind: DriverChoice::Poll,
+            reason: String::new(),
+        })
     };
     let id = Id { kind: Kind::Loop, slot: 255, generation: 1, index: 0 };
     Engine::start_on(id, &settings, Pool::new(512, 1 << 20), chosen).unwrap()
