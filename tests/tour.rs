@@ -116,7 +116,7 @@ fn all_styles_read_the_same_and_odd_things_are_reported() {
     let odd_name = fs::write(files.join(OsStr::from_bytes(b"odd-\xff\xfe-name")), "odd").is_ok();
     let locked = files.join("locked");
     fs::write(&locked, "secret").expect("a file");
-    fs::set_permissions(&locked, fs::Permissions::from_mode(0)).expect("a mode");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).expect("a mode");
     let unreadable = fs::read(&locked).is_err();
 
     let output = folder.command(&["--rounds", "2"]).output().expect("the tour runs");

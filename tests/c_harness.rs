@@ -1,0 +1,385 @@
+//! Compiles the programs of `tests/c` against the header, links them to the shared library and runs them, once for each
+//! driver. Every program checks one behaviour and says what it is about in its first lines.
+//!
+//! - `SIDELOOP_FULL=1` runs each at the full size that its first lines give.
+//! - `CC` and `CXX` choose the compilers.
+//! - `SIDELOOP_C_PROGRAMS` names a folder with programs built beforehand (`tests/c/build-windows.sh`), for platforms on
+//!   which no compiler runs beside the tests.
+
+#[path = "c/link.rs"]
+mod link;
+
+use link::Language;
+use std::env;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The drivers that each program runs on. Where one cannot be had, the program says so and is skipped.
+const DRIVERS: &[&str] = if cfg!(target_os = "linux") { &["poll", "uring"] } else { &["poll"] };
+
+/// What a program exits with when the platform cannot have what it is about.
+const SKIPPED: i32 = 77;
+
+/// Writes past the test harness's capture, so that what was left out is seen.
+fn notice(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+fn full_size() -> bool {
+    env::var_os("SIDELOOP_FULL").is_some()
+}
+
+/// The program, built here or beforehand; `variant` keeps the builds of tests that run at the same time apart.
+fn built(name: &str, variant: &str) -> Option<PathBuf> {
+    if let Some(folder) = env::var_os("SIDELOOP_C_PROGRAMS") {
+        let program = Path::new(&folder).join(name).with_extension(env::consts::EXE_EXTENSION);
+        assert!(program.exists(), "{} is not built", program.display());
+        return Some(program);
+    }
+    if cfg!(windows) {
+        notice(&format!("skipped: {name}: SIDELOOP_C_PROGRAMS names no folder with programs built beforehand"));
+        return None;
+    }
+    let (language, file) =
+        if name == "cxx17" { (Language::Cxx17, "cxx17.cpp".to_owned()) } else { (Language::C11, format!("{name}.c")) };
+    // One program stays with the first header that was published.
+    let header = if name == "abi_first" { "tests/c/abi-1" } else { "include" };
+    let folder = link::output_folder().join("bin");
+    fs::create_dir_all(&folder).expect("cargo's folder for tests is writable");
+    let program = folder.join(format!("{name}{variant}"));
+    let source = link::root().join("tests/c").join(file);
+    link::compile(language, &source, &link::root().join(header), &program).unwrap_or_else(|error| panic!("{error}"));
+    Some(program)
+}
+
+/// Runs a command in a fresh folder of its own, which it must leave empty.
+fn run_in_fresh_folder(mut command: Command, label: &str) -> Output {
+    let folder = link::output_folder().join("run").join(label);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("cargo's folder for tests is writable");
+    let output = command.current_dir(&folder).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    if output.status.success() {
+        let left: Vec<_> =
+            fs::read_dir(&folder).expect("it was made here").flatten().map(|entry| entry.path()).collect();
+        assert!(left.is_empty(), "{label} left files behind: {left:?}");
+        let _ = fs::remove_dir_all(&folder);
+    }
+    output
+}
+
+fn described(label: &str, output: &Output) -> String {
+    format!(
+        "{label}: {}\n--- standard output\n{}--- standard error\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// Judges how a program ended; whether it ran at all.
+fn judged(label: &str, output: &Output) -> Result<bool, String> {
+    let said = String::from_utf8_lossy(&output.stdout);
+    if output.status.code() == Some(SKIPPED) && said.contains("skipped: ") {
+        notice(&format!("{label}: {}", said.trim()));
+        return Ok(false);
+    }
+    if output.status.success() {
+        println!("{label}: {}", said.trim());
+        return Ok(true);
+    }
+    Err(described(label, output))
+}
+
+/// Runs a program on every driver, with `sizes` unless the full size is asked for; the outputs of those that ran.
+fn run(name: &str, sizes: &[&str]) -> Vec<Output> {
+    let mut outputs = Vec::new();
+    let Some(program) = built(name, "") else { return outputs };
+    for driver in DRIVERS {
+        let label = format!("{name}-{driver}");
+        let mut command = link::start(&program);
+        command.env("SIDELOOP_DRIVER", driver);
+        if full_size() {
+            command.env("SIDELOOP_WATCHDOG", "600");
+        } else {
+            command.args(sizes);
+        }
+        let output = run_in_fresh_folder(command, &label);
+        if judged(&label, &output).unwrap_or_else(|error| panic!("{error}")) {
+            outputs.push(output);
+        }
+    }
+    outputs
+}
+
+#[test]
+fn deliver_queue() {
+    run("deliver_queue", &[]);
+}
+
+#[test]
+fn deliver_handle() {
+    run("deliver_handle", &[]);
+}
+
+#[test]
+fn deliver_dispatch() {
+    run("deliver_dispatch", &[]);
+}
+
+#[test]
+fn deliver_thread() {
+    run("deliver_thread", &[]);
+}
+
+#[test]
+fn echo() {
+    run("echo", &["1000", "100000", "64"]);
+}
+
+#[test]
+fn tree() {
+    run("tree", &[]);
+}
+
+#[test]
+fn misuse() {
+    run("misuse", &[]);
+}
+
+#[test]
+fn misuse_random() {
+    run("misuse_random", &[]);
+}
+
+#[test]
+fn threads() {
+    run("threads", &["200000", "8", "4"]);
+}
+
+#[test]
+fn chaos() {
+    run("chaos", &[]);
+}
+
+#[test]
+fn fork() {
+    run("fork", &[]);
+}
+
+#[test]
+fn exit_busy() {
+    run("exit_busy", &[]);
+}
+
+#[test]
+fn guest() {
+    for output in run("guest", &[]) {
+        assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{}", described("guest", &output));
+    }
+}
+
+#[test]
+fn wake_poll() {
+    run("wake_poll", &[]);
+}
+
+#[test]
+fn wake_epoll() {
+    run("wake_epoll", &[]);
+}
+
+#[test]
+fn wake_exact() {
+    run("wake_exact", &[]);
+}
+
+#[test]
+fn idle() {
+    run("idle", &[]);
+}
+
+#[test]
+fn streams() {
+    run("streams", &[]);
+}
+
+#[test]
+fn whole_write() {
+    run("whole_write", &[]);
+}
+
+#[test]
+fn cancel() {
+    run("cancel", &[]);
+}
+
+#[test]
+fn deadline() {
+    run("deadline", &[]);
+}
+
+#[test]
+fn close() {
+    run("close", &[]);
+}
+
+#[test]
+fn limits() {
+    run("limits", &[]);
+}
+
+#[test]
+fn lent() {
+    run("lent", &[]);
+}
+
+#[test]
+fn shutdown() {
+    run("shutdown", &[]);
+}
+
+#[test]
+fn work() {
+    run("work", &[]);
+}
+
+#[test]
+fn timers() {
+    run("timers", &[]);
+}
+
+#[test]
+fn files() {
+    run("files", &[]);
+}
+
+#[test]
+fn adopt() {
+    run("adopt", &[]);
+}
+
+#[test]
+fn cxx17() {
+    run("cxx17", &[]);
+}
+
+#[test]
+fn fairness() {
+    run("fairness", &[]);
+}
+
+#[test]
+fn abi_first() {
+    run("abi_first", &[]);
+}
+
+#[test]
+fn regressions() {
+    run("regressions", &[]);
+}
+
+#[test]
+fn unload() {
+    run("unload", &[]);
+}
+
+#[test]
+fn an_idle_loop_makes_no_system_call() {
+    if !cfg!(target_os = "linux") || Command::new("strace").arg("-V").output().is_err() {
+        return notice("skipped: an_idle_loop_makes_no_system_call: strace is not installed");
+    }
+    let Some(program) = built("idle", "-strace") else { return };
+    for driver in DRIVERS {
+        let trace = link::output_folder().join(format!("idle-{driver}.strace"));
+        let mut command = link::start("strace");
+        command.arg("-f").arg("-o").arg(&trace).arg(&program).arg("2").env("SIDELOOP_DRIVER", driver);
+        let output = run_in_fresh_folder(command, &format!("idle-{driver}-strace"));
+        assert!(output.status.success(), "{}", described("idle under strace", &output));
+        let text = fs::read_to_string(&trace).expect("strace has written it");
+        let idle: Vec<&str> = text
+            .lines()
+            .skip_while(|line| !line.contains("\"idle begins"))
+            .skip(1)
+            .take_while(|line| !line.contains("\"idle ends"))
+            // What the main thread does to measure and to wait.
+            .filter(|line| !["getrusage(", "nanosleep(", "restart_syscall("].iter().any(|own| line.contains(own)))
+            .collect();
+        assert!(text.contains("\"idle ends"), "the trace is cut off:\n{text}");
+        assert!(idle.is_empty(), "{driver}: an idle loop makes system calls:\n{}", idle.join("\n"));
+    }
+}
+
+/// The programs that run under valgrind, at the sizes at which each takes a few seconds there.
+const UNDER_VALGRIND: &[(&str, &[&str])] = &[
+    ("deliver_queue", &["2000"]),
+    ("deliver_handle", &["50"]),
+    ("deliver_dispatch", &["1000"]),
+    ("deliver_thread", &["500"]),
+    ("echo", &["100", "2000", "64"]),
+    ("tree", &["3", "30"]),
+    ("misuse", &[]),
+    ("misuse_random", &["20000", "8"]),
+    ("threads", &["4000", "8", "4"]),
+    ("chaos", &["3000", "4"]),
+    ("fork", &["4", "2"]),
+    ("wake_poll", &["300"]),
+    ("wake_epoll", &["200"]),
+    ("wake_exact", &["200"]),
+    ("streams", &["300"]),
+    ("whole_write", &["2000000"]),
+    ("cancel", &["100"]),
+    ("deadline", &["20"]),
+    ("close", &["50"]),
+    ("limits", &["20", "20"]),
+    ("lent", &["300000", "0"]),
+    ("shutdown", &["10"]),
+    ("work", &["500"]),
+    ("timers", &["200", "50"]),
+    ("files", &["200"]),
+    ("adopt", &[]),
+    ("fairness", &["5"]),
+    ("exit_busy", &["4"]),
+    ("abi_first", &[]),
+    ("cxx17", &[]),
+];
+
+/// Runs one program under memcheck; its complaint, if any.
+fn memcheck(name: &str, sizes: &[&str], driver: &str) -> Result<(), String> {
+    let Some(program) = built(name, "-memcheck") else { return Ok(()) };
+    let label = format!("{name}-{driver}-memcheck");
+    let mut command = link::start("valgrind");
+    command.args(["--quiet", "--error-exitcode=99", "--fair-sched=yes"]);
+    // A forked child has what the threads of its parent held, but not those threads: to memcheck all of that is lost there.
+    let leaks = if ["fork", "exit_busy"].contains(&name) { "no" } else { "full" };
+    command.arg(format!("--leak-check={leaks}")).arg("--errors-for-leak-kinds=definite,indirect,possible");
+    command.arg("--child-silent-after-fork=yes");
+    command.arg(&program).args(sizes).env("SIDELOOP_DRIVER", driver).env("SIDELOOP_WATCHDOG", "240");
+    judged(&label, &run_in_fresh_folder(command, &label)).map(drop)
+}
+
+#[test]
+fn no_leak_and_no_error_under_valgrind() {
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        return notice("skipped: no_leak_and_no_error_under_valgrind: valgrind is not installed");
+    }
+    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some((name, sizes)) = UNDER_VALGRIND.get(next.fetch_add(1, Ordering::Relaxed)) {
+            // Not on io_uring: valgrind holds its one lock while a thread sleeps in io_uring_enter, and nothing else runs.
+            if let Err(failure) = memcheck(name, sizes, "poll") {
+                failures.lock().expect("no test panics with it").push(failure);
+            }
+        }
+    };
+    // valgrind runs one thread of a program at a time, so that two programs keep two processors busy.
+    std::thread::scope(|scope| {
+        scope.spawn(work);
+        scope.spawn(work);
+    });
+    let failures = failures.into_inner().expect("no test panics with it");
+    assert!(failures.is_empty(), "{} programs failed:\n{}", failures.len(), failures.join("\n"));
+}
