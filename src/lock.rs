@@ -64,3 +64,30 @@ impl Condvar {
         self.0.notify_all();
     }
 }
+
+/// Hands one value from one thread to another that waits for it.
+pub(crate) struct HandOver<T> {
+    value: Mutex<Option<T>>,
+    came: Condvar,
+}
+
+impl<T> HandOver<T> {
+    pub(crate) const fn new() -> Self {
+        HandOver { value: Mutex::new(None), came: Condvar::new() }
+    }
+
+    pub(crate) fn give(&self, value: T) {
+        *self.value.lock() = Some(value);
+        self.came.notify_one();
+    }
+
+    pub(crate) fn wait(&self) -> T {
+        let mut value = self.value.lock();
+        loop {
+            if let Some(value) = value.take() {
+                return value;
+            }
+            value = self.came.wait(value);
+        }
+    }
+}

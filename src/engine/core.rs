@@ -101,6 +101,8 @@ impl Core {
         if !self.starved.is_empty() {
             self.feed_starved();
         }
+        // First who is ready, then who is late: what can end by its deadline does, though the loop may come to it after that.
+        self.move_on();
         self.expire();
         self.move_on();
         self.deliver();

@@ -7,6 +7,7 @@ mod core;
 pub(crate) mod counters;
 pub(crate) mod event;
 mod lanes;
+mod open;
 mod queue;
 pub(crate) mod registry;
 #[cfg(test)]
@@ -17,15 +18,14 @@ pub(crate) use crate::driver::DriverChoice;
 pub(crate) use event::Delivery;
 
 use crate::driver::buffers::{Lent, Pool};
-use crate::driver::{self, Chosen, DriverSettings, Waker};
+use crate::driver::{self, Waker};
 use crate::error::{self, Error, Result};
 use crate::lock::{Condvar, Mutex};
 use crate::op::{Op, TargetKind};
-use crate::sys::{self, Handle, HandleKind};
+use crate::sys::{Handle, HandleKind};
 use crate::table::{Entry, Id, Kind, Table};
 use crate::{clock, thread_mark};
 use counters::{Counters, Tally};
-use crossbeam_channel::bounded;
 use event::{Event, SL_EVENT_MORE};
 use queue::{Call, Queue};
 use std::mem::MaybeUninit;
@@ -132,77 +132,6 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Starts a loop.
-    fn start(id: Id, settings: Settings) -> Result<Arc<Engine>> {
-        let pool = Pool::new(settings.receive_buffer_size as usize, settings.max_lent_bytes);
-        let driver_settings = DriverSettings {
-            max_file_threads: settings.max_file_threads,
-            max_work_threads: settings.max_work_threads,
-            mark: id.to_bits(),
-            buffers: pool.clone(),
-        };
-        let wanted = settings.driver;
-        Engine::start_on(id, &settings, pool, move || driver::choose(wanted, driver_settings))
-    }
-
-    /// Starts the loop's thread, which opens its driver: to the kernel, a ring belongs to the thread that made it, and closing it
-    /// would interrupt the system calls of that thread.
-    fn start_on(
-        id: Id,
-        settings: &Settings,
-        pool: Arc<Pool>,
-        open: impl FnOnce() -> Result<Chosen> + Send + 'static,
-    ) -> Result<Arc<Engine>> {
-        let (opened, outcome) = bounded(1);
-        let (give, given) = bounded(1);
-        let thread = sys::spawn_thread("sideloop", move || {
-            let driver = match open() {
-                Ok(Chosen { driver, waker, kind, reason }) => {
-                    let _ = opened.send(Ok((waker, kind, reason)));
-                    driver
-                }
-                Err(error) => return drop(opened.send(Err(error))),
-            };
-            if let Ok(engine) = given.recv() {
-                core::run(engine, driver);
-            }
-        })?;
-        let failed = |_| Err(Error::with(error::SL_ERR_INTERNAL, "the loop's thread ended before it began"));
-        let (waker, driver_kind, driver_reason) = match outcome.recv().unwrap_or_else(failed) {
-            Ok(opened) => opened,
-            Err(error) => {
-                let _ = thread.join();
-                return Err(error);
-            }
-        };
-        let seed = seed();
-        let engine = Arc::new(Engine {
-            id,
-            ops: Table::new(settings.max_operations, seed),
-            resources: Table::new(settings.max_resources, seed),
-            buffers: Table::new(u32::MAX, seed),
-            pool,
-            inbox: Mutex::new(Inbox::default()),
-            waker,
-            queue: Queue::new(),
-            op_ended: Default::default(),
-            tally: Tally::default(),
-            unclaimed: AtomicU64::new(0),
-            max_unclaimed: u64::from(settings.max_unclaimed),
-            paused: AtomicBool::new(false),
-            reserved: AtomicU64::new(0),
-            starved: AtomicBool::new(false),
-            deliveries: AtomicU64::new(0),
-            wake_socket: settings.wake_socket,
-            driver_kind,
-            driver_reason,
-            thread: Mutex::new(Some(thread)),
-        });
-        // The thread waits for it.
-        let _ = give.send(engine.clone());
-        Ok(engine)
-    }
-
     pub(crate) fn id(&self) -> u64 {
         self.id.to_bits()
     }
@@ -605,10 +534,4 @@ fn resource_kind(handle: &Handle) -> Kind {
         HandleKind::Stream => Kind::Stream,
         HandleKind::Listener => Kind::Listener,
     }
-}
-
-/// Where a loop's generations begin: elsewhere than another's, so that ids of a loop that was closed stay recognisable.
-fn seed() -> u32 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(clock::now()) as u32
 }

@@ -1,8 +1,10 @@
 //! What no caller can bring about: an engine whose driver fails under it.
 
 use super::*;
+use crate::driver::Chosen;
 use crate::driver::{Completion, Driver, Primitive};
 use crate::op::task::TaskOp;
+use crate::sys;
 use std::time::Duration;
 
 /// How the driver comes to grief, once it has been given work.

@@ -1,0 +1,61 @@
+# What the check scripts share: where the project is, how a missing tool is had, and which compiler serves other platforms.
+# Sourced, not run. A check ends with 0 (passed), 77 (not run: a tool is missing, and it has said which) or another (failed).
+
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+
+note() { printf -- '-- %s\n' "$*"; }
+
+not_run() {
+    printf -- '-- not run: %s\n' "$*" >&2
+    exit 77
+}
+
+there() { [[ -e $1 ]] || command -v "$1" >/dev/null 2>&1; }
+
+# need PACKAGE=THING...: makes sure that each thing (a command or a file) is there, and installs its Debian package otherwise.
+need() {
+    local pair missing=()
+    for pair in "$@"; do
+        there "${pair#*=}" || missing+=("${pair%%=*}")
+    done
+    [[ ${#missing[@]} -gt 0 ]] || return 0
+    if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
+        not_run "needs the Debian packages ${missing[*]} (or what they contain)"
+    fi
+    note "installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    # One at a time: two checks may run side by side.
+    (
+        flock 9
+        apt-get install -qy --no-install-recommends "${missing[@]}" >"$root/target/apt.log" 2>&1 ||
+            { apt-get update -q && apt-get install -qy --no-install-recommends "${missing[@]}"; } \
+                >>"$root/target/apt.log" 2>&1 || tail -n 5 "$root/target/apt.log"
+    ) 9>"$root/target/apt.lock"
+    for pair in "$@"; do
+        there "${pair#*=}" || not_run "${pair%%=*} could not be installed"
+    done
+}
+
+# Debian's compiler brings the source of the standard library, so it can build it for any platform, and instrumented. The
+# stable one of rustup can do neither, and a nightly one only with a component that may not be there.
+use_debian_rust() {
+    need rustc-web=/usr/bin/rustc rust-web-src=/usr/lib/rustlib/src/rust/library/std/src/lib.rs
+    command -v cargo >/dev/null || need cargo-web=cargo
+    export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1
+    # panic_unwind: that no panic crosses the ABI rests on catch_unwind.
+    build_std=(-Z build-std=std,panic_unwind)
+    note "compiler: $(rustc_version "$RUSTC")"
+}
+
+rustc_version() { "$1" --version; }
+
+# A target directory of the check's own: other flags, other compilers, nothing built twice.
+use_target_dir() {
+    export CARGO_TARGET_DIR=$root/target/$1
+    mkdir -p "$CARGO_TARGET_DIR"
+}
+
+mkdir -p "$root/target"
