@@ -13,10 +13,16 @@ static void poll_and_wait(sl_loop loop)
     sl_options options = delivered(SL_DELIVER_HANDLE, 77, NULL);
     sl_event event, other;
     sl_op op, queued;
-    CHECK_IS(sl_timer(loop, 30 * MILLISECOND, 0, &options, &op), SL_OK);
+    // One that does not end by itself is under way however slow the machine is.
+    CHECK_IS(sl_timer(loop, 3600 * SECOND, 0, &options, &op), SL_OK);
     CHECK_IS(sl_op_poll(op, &event), 0);
     CHECK_IS(sl_op_status(op), 0);
     CHECK_IS(sl_op_wait(op, 1000, &event), 0);
+    CHECK_IS(sl_op_cancel(op), SL_OK);
+    CHECK_IS(sl_op_wait(op, PATIENCE, &event), 1);
+    CHECK_IS(event.result, SL_ERR_CANCELLED);
+
+    CHECK_IS(sl_timer(loop, MILLISECOND, 0, &options, &op), SL_OK);
     CHECK_IS(sl_op_wait(op, PATIENCE, &event), 1);
     CHECK(event.user_data == 77 && event.op == op && event.result == 1 && event.kind == SL_TIMER);
     CHECK_IS(sl_op_poll(op, &event), SL_ERR_STALE);
