@@ -47,6 +47,7 @@ export WINEPATH
 # hold the pipes of the test that happens to start them, and whoever reads a test's output to its end would wait for theirs.
 # (At the first start wine looks for 32-bit programs too, which this one does not have and we do not need.)
 note "starting $(wine --version 2>/dev/null | tail -n 1)"
+mkdir -p "$WINEPREFIX"
 wineserver -p30 >/dev/null 2>&1 || not_run "wineserver does not start"
 # Ends this prefix's own server, and no other.
 trap 'wineserver -k >/dev/null 2>&1 || true' EXIT
