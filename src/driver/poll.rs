@@ -3,11 +3,10 @@
 //! A call on a socket is tried at once, and where it would block, again at the next edge of readiness. Registration is
 //! edge-triggered and for both directions, so a connection costs one registration in its life. Runs on the loop's thread.
 
-use super::workers::{Claim, Pool, Workers};
+use super::workers::{Given, Workers};
 use super::{Completion, Driver, DriverSettings, Key, Primitive, Socket, Token, Value, Waker, cancelled};
 use crate::error::{self, Error, Result};
 use crate::sys::{Handle, Registration, Target};
-use crossbeam_channel::{Receiver, unbounded};
 use mio::{Events, Poll};
 use std::io;
 use std::sync::Arc;
@@ -39,7 +38,7 @@ enum Pending {
     #[default]
     None,
     Ready(Primitive, Key, Direction),
-    Worker(Pool, Claim),
+    Worker(Given),
 }
 
 pub(crate) struct PollDriver {
@@ -49,9 +48,7 @@ pub(crate) struct PollDriver {
     free: Vec<Key>,
     pending: Vec<Pending>,
     completed: Vec<Completion>,
-    results: Receiver<Completion>,
-    files: Workers,
-    work: Workers,
+    workers: Workers,
     settings: DriverSettings,
 }
 
@@ -63,8 +60,6 @@ impl PollDriver {
             // It fails only where the poll is gone, and then nobody is asleep.
             let _ = mio_waker.wake();
         });
-        let (sender, results) = unbounded();
-        let pool = |name, max| Workers::new(name, max, sender.clone(), waker.clone(), settings.clone());
         let driver = PollDriver {
             poll,
             events: Events::with_capacity(EVENTS),
@@ -72,9 +67,7 @@ impl PollDriver {
             free: Vec::new(),
             pending: Vec::new(),
             completed: Vec::new(),
-            results,
-            files: pool("sideloop-file", settings.max_file_threads),
-            work: pool("sideloop-work", settings.max_work_threads),
+            workers: Workers::new(&settings, &waker),
             settings,
         };
         Ok((driver, waker))
@@ -178,16 +171,14 @@ impl PollDriver {
     }
 
     fn submit_to_worker(&mut self, token: Token, primitive: Primitive) {
-        let pool = Pool::of(&primitive);
-        let workers = if pool == Pool::Work { &mut self.work } else { &mut self.files };
-        match workers.submit(token, primitive) {
-            Ok(claim) => self.set_pending(token, Pending::Worker(pool, claim)),
+        match self.workers.submit(token, primitive) {
+            Ok(given) => self.set_pending(token, Pending::Worker(given)),
             Err(error) => self.complete(token, Err(error)),
         }
     }
 
     fn take_results(&mut self) {
-        while let Ok(completion) = self.results.try_recv() {
+        while let Some(completion) = self.workers.result() {
             self.pending[completion.token as usize] = Pending::None;
             self.completed.push(completion);
         }
@@ -227,13 +218,8 @@ impl Driver for PollDriver {
         match pending {
             Pending::None => return,
             Pending::Ready(_, key, direction) => self.attached[*key as usize].waiting[*direction as usize] = None,
-            // Begun: its real result comes.
-            Pending::Worker(pool, claim) => {
-                let workers = if *pool == Pool::Work { &mut self.work } else { &mut self.files };
-                if !workers.cancel(claim) {
-                    return;
-                }
-            }
+            Pending::Worker(given) if !self.workers.cancel(given) => return,
+            Pending::Worker(_) => {}
         }
         *pending = Pending::None;
         self.complete(token, Err(cancelled()));
@@ -266,7 +252,7 @@ impl Driver for PollDriver {
     }
 
     fn workers(&self) -> u32 {
-        self.files.threads() + self.work.threads()
+        self.workers.threads()
     }
 }
 

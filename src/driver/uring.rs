@@ -5,11 +5,10 @@
 
 mod lending;
 
-use super::workers::{Claim, Pool, Workers};
+use super::workers::{Given, Workers};
 use super::{Completion, Driver, DriverSettings, Key, Lent, Primitive, Token, Value, Waker, cancelled};
 use crate::error::{self, Error, Result};
 use crate::sys::{self, Data, Handle, HandleKind, Region, Target};
-use crossbeam_channel::{Receiver, unbounded};
 use io_uring::register::Restriction;
 use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
@@ -71,7 +70,7 @@ enum Pending {
     #[default]
     None,
     Kernel(Box<Flight>),
-    Worker(Pool, Claim),
+    Worker(Given),
 }
 
 pub(crate) struct UringDriver {
@@ -83,9 +82,7 @@ pub(crate) struct UringDriver {
     pending: Vec<Pending>,
     in_kernel: u32,
     completed: Vec<Completion>,
-    results: Receiver<Completion>,
-    files: Workers,
-    work: Workers,
+    workers: Workers,
     wake: Arc<sys::EventCounter>,
     /// What the standing read of the wake counter writes to.
     wakes: Box<u64>,
@@ -106,8 +103,6 @@ impl UringDriver {
             let wake = wake.clone();
             move || wake.add()
         });
-        let (sender, results) = unbounded();
-        let pool = |name, max| Workers::new(name, max, sender.clone(), waker.clone(), settings.clone());
         let mut driver = UringDriver {
             ring,
             lending: None,
@@ -115,9 +110,7 @@ impl UringDriver {
             pending: Vec::new(),
             in_kernel: 0,
             completed: Vec::new(),
-            results,
-            files: pool("sideloop-file", settings.max_file_threads),
-            work: pool("sideloop-work", settings.max_work_threads),
+            workers: Workers::new(&settings, &waker),
             wake,
             wakes: Box::new(0),
             wake_stands: false,
@@ -197,16 +190,14 @@ impl UringDriver {
     }
 
     fn submit_to_worker(&mut self, token: Token, primitive: Primitive) {
-        let pool = Pool::of(&primitive);
-        let workers = if pool == Pool::Work { &mut self.work } else { &mut self.files };
-        match workers.submit(token, primitive) {
-            Ok(claim) => self.set_pending(token, Pending::Worker(pool, claim)),
+        match self.workers.submit(token, primitive) {
+            Ok(given) => self.set_pending(token, Pending::Worker(given)),
             Err(error) => self.complete(token, Err(error)),
         }
     }
 
     fn take_results(&mut self) {
-        while let Ok(completion) = self.results.try_recv() {
+        while let Some(completion) = self.workers.result() {
             self.pending[completion.token as usize] = Pending::None;
             self.completed.push(completion);
         }
@@ -319,13 +310,8 @@ impl Driver for UringDriver {
                 let entry = opcode::AsyncCancel::new(u64::from(token)).build().user_data(CANCEL);
                 return self.push(entry);
             }
-            // Begun: its real result comes.
-            Pending::Worker(pool, claim) => {
-                let workers = if *pool == Pool::Work { &mut self.work } else { &mut self.files };
-                if !workers.cancel(claim) {
-                    return;
-                }
-            }
+            Pending::Worker(given) if !self.workers.cancel(given) => return,
+            Pending::Worker(_) => {}
         }
         *pending = Pending::None;
         self.complete(token, Err(cancelled()));
@@ -347,7 +333,7 @@ impl Driver for UringDriver {
     }
 
     fn workers(&self) -> u32 {
-        self.files.threads() + self.work.threads()
+        self.workers.threads()
     }
 }
 

@@ -1,9 +1,9 @@
-//! Worker threads for what blocks: files, and functions of the caller's. Each pool has its own, so that neither starves the
+//! Worker threads for what blocks: files, and functions of the caller's. Each sort has its own, so that neither starves the
 //! other.
 //!
 //! Jobs are given on the loop's thread; threads start when there is more work than idle threads, and end with the pool.
 
-use super::buffers::Pool as Buffers;
+use super::buffers::Pool;
 use super::{Completion, DriverSettings, Primitive, Token, Value, Waker};
 use crate::error::{self, Error, Result};
 use crate::lock::Mutex;
@@ -16,19 +16,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 /// A primitive that waits for a worker. Whoever takes it out, the worker or a cancel, has it.
-pub(super) type Claim = Arc<Mutex<Option<Primitive>>>;
+type Claim = Arc<Mutex<Option<Primitive>>>;
 
-/// Which of a driver's two pools a primitive belongs to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pool {
-    Files,
-    Work,
-}
-
-impl Pool {
-    pub(super) fn of(primitive: &Primitive) -> Self {
-        if matches!(primitive, Primitive::Work { .. }) { Pool::Work } else { Pool::Files }
-    }
+/// A primitive that was given to a worker.
+pub(super) struct Given {
+    to_work: bool,
+    claim: Claim,
 }
 
 struct Job {
@@ -46,8 +39,52 @@ struct Shared {
     unfinished: AtomicUsize,
 }
 
-/// A pool of worker threads.
+/// A driver's workers.
 pub(super) struct Workers {
+    files: Crew,
+    work: Crew,
+    results: Receiver<Completion>,
+}
+
+impl Workers {
+    pub(super) fn new(settings: &DriverSettings, waker: &Arc<Waker>) -> Self {
+        let (sender, results) = unbounded();
+        let crew = |name, max| Crew::new(name, max, sender.clone(), waker.clone(), settings.clone());
+        Workers {
+            files: crew("sideloop-file", settings.max_file_threads),
+            work: crew("sideloop-work", settings.max_work_threads),
+            results,
+        }
+    }
+
+    /// Gives a primitive to a worker. Where no thread can be had at all, answers why; nothing is under way then.
+    pub(super) fn submit(&mut self, token: Token, primitive: Primitive) -> Result<Given> {
+        let to_work = matches!(primitive, Primitive::Work { .. });
+        let claim = self.crew(to_work).submit(token, primitive)?;
+        Ok(Given { to_work, claim })
+    }
+
+    /// Takes back what no worker has begun; false where one has: its real result comes.
+    pub(super) fn cancel(&mut self, given: &Given) -> bool {
+        self.crew(given.to_work).cancel(&given.claim)
+    }
+
+    /// What has completed.
+    pub(super) fn result(&self) -> Option<Completion> {
+        self.results.try_recv().ok()
+    }
+
+    pub(super) fn threads(&self) -> u32 {
+        (self.files.threads.len() + self.work.threads.len()) as u32
+    }
+
+    fn crew(&mut self, to_work: bool) -> &mut Crew {
+        if to_work { &mut self.work } else { &mut self.files }
+    }
+}
+
+/// One pool of worker threads.
+struct Crew {
     name: &'static str,
     max: usize,
     jobs: Option<Sender<Job>>,
@@ -60,8 +97,8 @@ pub(super) struct Workers {
 /// So many cancelled jobs may lie in the channel before it is looked through.
 const PURGE: usize = 256;
 
-impl Workers {
-    pub(super) fn new(
+impl Crew {
+    fn new(
         name: &'static str,
         max: u32,
         results: Sender<Completion>,
@@ -70,11 +107,10 @@ impl Workers {
     ) -> Self {
         let (sender, jobs) = unbounded();
         let shared = Arc::new(Shared { jobs, results, waker, settings, unfinished: AtomicUsize::new(0) });
-        Workers { name, max: max as usize, jobs: Some(sender), shared, threads: Vec::new(), cancelled: 0 }
+        Crew { name, max: max as usize, jobs: Some(sender), shared, threads: Vec::new(), cancelled: 0 }
     }
 
-    /// Gives a primitive to a worker. Where no thread can be had at all, answers why; nothing is under way then.
-    pub(super) fn submit(&mut self, token: Token, primitive: Primitive) -> Result<Claim> {
+    fn submit(&mut self, token: Token, primitive: Primitive) -> Result<Claim> {
         let unfinished = self.shared.unfinished.load(Ordering::SeqCst);
         if unfinished >= self.threads.len() && self.threads.len() < self.max {
             let shared = self.shared.clone();
@@ -92,8 +128,7 @@ impl Workers {
         Ok(claim)
     }
 
-    /// Takes a job back that no worker has begun; false where one has.
-    pub(super) fn cancel(&mut self, claim: &Claim) -> bool {
+    fn cancel(&mut self, claim: &Claim) -> bool {
         if claim.lock().take().is_none() {
             return false;
         }
@@ -119,13 +154,9 @@ impl Workers {
             }
         }
     }
-
-    pub(super) fn threads(&self) -> u32 {
-        self.threads.len() as u32
-    }
 }
 
-impl Drop for Workers {
+impl Drop for Crew {
     /// Waits for what has begun; what has not is dropped with the channel.
     fn drop(&mut self) {
         self.jobs = None;
@@ -159,7 +190,7 @@ fn work(shared: &Shared) {
 }
 
 /// Carries a primitive out on this thread, however long it takes.
-fn run(primitive: Primitive, buffers: &Arc<Buffers>, done: &mut u64) -> Result<Value> {
+fn run(primitive: Primitive, buffers: &Arc<Pool>, done: &mut u64) -> Result<Value> {
     Ok(match primitive {
         Primitive::Open { path, flags } => Value::Opened(Handle::open(&path, &flags)?),
         Primitive::Read { file, into: Target::Caller(data), offset } => Value::Count(file.read(&data, offset)?),
@@ -192,7 +223,7 @@ fn done_by((): ()) -> Value {
     Value::Nothing
 }
 
-fn read_path(path: &Path, buffers: &Arc<Buffers>) -> Result<Value> {
+fn read_path(path: &Path, buffers: &Arc<Pool>) -> Result<Value> {
     let file = Handle::open(path, &OpenFlags { read: true, ..OpenFlags::default() })?;
     // 0 for what has no length of its own, like files in /proc: read_to_end finds the end all the same.
     let expected = file.stat()?.length;
