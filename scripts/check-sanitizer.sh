@@ -29,6 +29,9 @@ export RUSTFLAGS="-Zsanitizer=$kind -Zexternal-clangrt -Clinker=$clang/bin/clang
 # The thread sanitizer starts a thread of its own with the first of the program; the C programs count theirs, so it has to be there
 # before they begin.
 cat >"$CARGO_TARGET_DIR/first-thread.h" <<'C'
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include <pthread.h>
 static void *first_thread(void *argument) { return argument; }
 __attribute__((constructor)) static void start_first_thread(void)
