@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,10 @@ import sideloop
 PACKAGE = Path(__file__).resolve().parent.parent
 # No test waits this long for what must happen; a test that does not pass shall fail rather than hang.
 PATIENCE = 30.0
+
+# A shell starts what runs in its background with Ctrl-C ignored, which Python and all its children would then inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def count(folder: str) -> int:

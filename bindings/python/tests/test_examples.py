@@ -64,5 +64,8 @@ def test_chat_serves_until_ctrl_c() -> None:
                     pass
             assert heard.startswith(b"hello\n")
             server.send_signal(signal.SIGINT)
-            out, _ = server.communicate(timeout=PATIENCE)
+            try:
+                out, _ = server.communicate(timeout=PATIENCE)
+            finally:
+                server.kill()
     assert (server.returncode, out) == (0, "bye\n")
