@@ -71,12 +71,16 @@ impl Id {
     }
 }
 
-/// The first chunk of slots; each further one is twice as large as the one before, so that slots never move.
-const FIRST_CHUNK: u32 = 64;
-const CHUNKS: usize = (INDEX_BITS - FIRST_CHUNK.ilog2() + 1) as usize;
-
 /// As many slots as an id can tell apart.
 const MOST: u32 = 1 << INDEX_BITS;
+
+/// The first chunk of slots. Each further one is twice as large as the one before, up to the largest, so that slots never move
+/// and few are made in vain.
+const FIRST_CHUNK: u32 = 64;
+const LARGEST_CHUNK: u32 = 8192;
+/// So many chunks double; all others are of the largest size.
+const DOUBLING: u32 = (LARGEST_CHUNK / FIRST_CHUNK).ilog2() + 1;
+const CHUNKS: usize = (DOUBLING + (MOST - LARGEST_CHUNK) / LARGEST_CHUNK) as usize;
 
 struct Slot<T> {
     generation: u32,
@@ -117,6 +121,11 @@ impl<T> std::ops::DerefMut for Entry<'_, T> {
 }
 
 impl<T> Entry<'_, T> {
+    /// The generation of the ids that are good now.
+    pub(crate) fn generation(&self) -> u32 {
+        self.0.generation
+    }
+
     /// Makes every id of this slot stale, while the value stays until [`Table::release`].
     pub(crate) fn retire(&mut self) {
         self.0.generation = (self.0.generation + 1) & GENERATION_MASK;
@@ -135,9 +144,14 @@ impl<T> Table<T> {
     }
 
     fn place(index: u32) -> (usize, usize) {
+        // The chunks before one of the doubling kind hold as many slots as it does, less those of the first.
         let number = index + FIRST_CHUNK;
-        let chunk = number.ilog2() - FIRST_CHUNK.ilog2();
-        (chunk as usize, (number - (FIRST_CHUNK << chunk)) as usize)
+        if number < 2 * LARGEST_CHUNK {
+            let chunk = number.ilog2() - FIRST_CHUNK.ilog2();
+            return (chunk as usize, (number - (FIRST_CHUNK << chunk)) as usize);
+        }
+        let beyond = number - 2 * LARGEST_CHUNK;
+        ((DOUBLING + beyond / LARGEST_CHUNK) as usize, (beyond % LARGEST_CHUNK) as usize)
     }
 
     fn slot(&self, index: u32) -> Option<&Mutex<Slot<T>>> {
@@ -176,11 +190,12 @@ impl<T> Table<T> {
         let no_memory = |_| Error::new(error::SL_ERR_NO_MEMORY);
         let (chunk, _) = Self::place(free.made);
         // The last chunk is cut short: an index beyond its field in the id would be another slot's.
-        let count = (FIRST_CHUNK << chunk).min(MOST - free.made);
+        let size = FIRST_CHUNK << (chunk as u32).min(DOUBLING - 1);
+        let count = size.min(MOST - free.made);
         let total = free.made + count;
         let mut slots = Vec::new();
         slots.try_reserve_exact(count as usize).map_err(no_memory)?;
-        free.indexes.try_reserve(total as usize).map_err(no_memory)?;
+        free.indexes.try_reserve_exact(total as usize).map_err(no_memory)?;
         grown(total)?;
         slots.extend((0..count).map(|_| Mutex::new(Slot { generation: self.seed, value: None })));
         let _ = self.chunks[chunk].set(slots.into_boxed_slice());
