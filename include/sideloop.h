@@ -342,13 +342,17 @@ typedef struct sl_counters {
 // The wake descriptor shall be a socket, for programs that can only wait for sockets. (On Windows it always is one.)
 #define SL_LOOP_WAKE_SOCKET 1
 
+// No operation of this loop is carried out on the thread that submits it: see "Submitting". For threads that must get back to
+// their own work at once, like that of a user interface.
+#define SL_LOOP_NO_INLINE 2
+
 // How a loop is to be. Set `size` to sizeof(sl_loop_options); leave what you do not care about 0.
 typedef struct sl_loop_options {
     // sizeof(sl_loop_options).
     uint32_t size;
     // One of SL_DRIVER_....
     uint32_t driver;
-    // 0, or SL_LOOP_WAKE_SOCKET.
+    // SL_LOOP_... bits.
     uint32_t flags;
     // How many operations may be accepted whose last event is not taken yet: 1 to 4194304; 0 means 65536. Beyond it,
     // submissions are refused with SL_ERR_AGAIN.
@@ -364,8 +368,10 @@ typedef struct sl_loop_options {
     uint32_t max_work_threads;
     // How many bytes a lent receive buffer holds: 512 to 16777216; 0 means 16384.
     uint32_t receive_buffer_size;
-    // Must be 0.
-    uint32_t reserved;
+    // For how many microseconds a thread may look for what it waits for, awake, before it sleeps: the loop's for work, and those
+    // in sl_wait for events. 0 to 1000000; 0, the default, makes them sleep at once. It saves system calls and the time of
+    // waking, and costs processor time. They look only while what came lately came that soon: an idle loop still costs nothing.
+    uint32_t spin_us;
     // How many bytes of lent buffers may be out at a time: 0 means 268435456 (256 MiB). Beyond it, operations that need a
     // lent buffer wait until one is released.
     uint64_t max_lent_bytes;
@@ -404,7 +410,8 @@ sl_status sl_loop_shutdown(sl_loop loop);
 sl_status sl_loop_close(sl_loop loop,
                         uint64_t timeout_ns);
 
-// Says which driver the loop runs on: returns SL_DRIVER_POLL or SL_DRIVER_URING, and writes the reason for the choice as a
+// Says which driver the loop runs on now (io_uring may be taken away from a program at any time; its loops then go on with
+// SL_DRIVER_POLL): returns SL_DRIVER_POLL or SL_DRIVER_URING, and writes the reason for the choice as a
 // sentence into `reason` (at most `capacity` bytes with the NUL at the end, cut where it does not fit). reason may be NULL
 // when capacity is 0.
 //
@@ -546,6 +553,12 @@ sl_status sl_dispatch(sl_loop loop,
  *
  * Every function below that ends in `options, op` submits one operation. The same operations can be described by
  * sl_request and submitted many in one call.
+ *
+ * What takes no waiting is carried out at once, on the thread that submits it, for going to another thread and back takes
+ * longer: a send for which the system has room, a receive for which bytes are there, a read of a file that is in memory (on
+ * Linux), a post. A call does no more than 32 operations and 128 KiB of that, which takes some ten microseconds; the rest goes
+ * to the loop. The event is ready when the call returns. Its order and its delivery are the same as ever: callbacks run where
+ * they always run. SL_OPTION_NO_INLINE turns this off for an operation, SL_LOOP_NO_INLINE for a loop.
  */
 
 // Nothing; ends at once. Measures the way there and back.
@@ -627,6 +640,9 @@ sl_status sl_dispatch(sl_loop loop,
 // sl_path_stat: of a symbolic link itself (lstat).
 #define SL_NO_FOLLOW 8
 
+// The operation is not carried out on the thread that submits it.
+#define SL_OPTION_NO_INLINE 1
+
 // Function on a worker thread: see sl_work.
 typedef int64_t (*sl_work_function)(void *argument);
 
@@ -668,12 +684,12 @@ typedef struct sl_request {
     int64_t offset;
     // SL_EXACT, SL_MULTISHOT, ... or SL_OPEN_..., as the table says.
     uint32_t flags;
-    // The permissions of a file that is created (like 0644; Windows ignores them); else 0.
+    // The permissions of a file that is created (like 0644; on Windows only whether anybody may write counts); else 0.
     uint32_t mode;
     // One of SL_DELIVER_....
     uint32_t delivery;
-    // Must be 0.
-    uint32_t reserved;
+    // SL_OPTION_... bits.
+    uint32_t options;
     // Comes back in every event of the operation.
     uint64_t user_data;
     // The deadline in nanoseconds from now; 0: none.
@@ -697,6 +713,10 @@ typedef struct sl_options {
     uint64_t timeout_ns;
     // The callback, for SL_DELIVER_DISPATCH and SL_DELIVER_THREAD; else NULL.
     sl_callback callback;
+    // SL_OPTION_... bits.
+    uint32_t flags;
+    // Must be 0.
+    uint32_t reserved;
 } sl_options;
 
 // Submits `count` operations in one call: the loop is woken once at most.
@@ -1144,8 +1164,8 @@ sl_status sl_local_address(uint64_t stream_or_listener,
 sl_status sl_peer_address(sl_stream stream,
                           sl_address *address);
 
-// Gives a connected stream socket of yours (on Unix also one end of a pipe) to a loop, which makes it non-blocking and closes it
-// from then on.
+// Gives a connected stream socket of yours (on Unix also one end of a pipe) to a loop, which from then on makes it block or not
+// as it needs, and closes it.
 //
 // Any thread. Errors: SL_ERR_NULL, SL_ERR_BAD_DESCRIPTOR (the descriptor stays yours, as after every error), SL_ERR_UNSUPPORTED
 // (neither a socket nor a pipe), SL_ERR_AGAIN, those of the id.
@@ -1153,10 +1173,12 @@ sl_status sl_stream_adopt(sl_loop loop,
                           sl_descriptor descriptor,
                           sl_stream *stream);
 
-// Gives a listening stream socket of yours to a loop, which makes it non-blocking and closes it from then on.
+// Gives a listening stream socket of yours to a loop, which from then on makes it block or not as it needs, and closes it.
 //
 // Any thread. Errors: as for sl_stream_adopt.
-sl_status sl_listener_adopt(sl_loop loop, sl_descriptor descriptor, sl_listener *listener);
+sl_status sl_listener_adopt(sl_loop loop,
+                            sl_descriptor descriptor,
+                            sl_listener *listener);
 
 /*
  * ============================================================================

@@ -77,10 +77,11 @@ const MOST: u32 = 1 << INDEX_BITS;
 /// The first chunk of slots. Each further one is twice as large as the one before, up to the largest, so that slots never move
 /// and few are made in vain.
 const FIRST_CHUNK: u32 = 64;
-const LARGEST_CHUNK: u32 = 8192;
-/// So many chunks double; all others are of the largest size.
-const DOUBLING: u32 = (LARGEST_CHUNK / FIRST_CHUNK).ilog2() + 1;
-const CHUNKS: usize = (DOUBLING + (MOST - LARGEST_CHUNK) / LARGEST_CHUNK) as usize;
+const LARGEST_CHUNK: u32 = 1024;
+/// So many chunks double; all others are of the largest size, and found by way of a group.
+const DOUBLING: usize = (LARGEST_CHUNK / FIRST_CHUNK).ilog2() as usize + 1;
+const GROUP: usize = 64;
+const GROUPS: usize = (MOST / LARGEST_CHUNK) as usize / GROUP;
 
 struct Slot<T> {
     generation: u32,
@@ -94,11 +95,19 @@ struct Free {
     live: u32,
 }
 
-type Chunk<T> = Box<[Mutex<Slot<T>>]>;
+type Chunk<T> = OnceLock<Box<[Mutex<Slot<T>>]>>;
+type Group<T> = [Chunk<T>; GROUP];
+
+/// Where a slot is: in one of the first chunks, or in one of a group's.
+enum Place {
+    First(usize, usize),
+    Grouped(usize, usize, usize),
+}
 
 /// A table of slots with generations.
 pub(crate) struct Table<T> {
-    chunks: [OnceLock<Chunk<T>>; CHUNKS],
+    first: [Chunk<T>; DOUBLING],
+    groups: [OnceLock<Box<Group<T>>>; GROUPS],
     free: Mutex<Free>,
     limit: u32,
     seed: u32,
@@ -136,27 +145,31 @@ impl<T> Table<T> {
     /// An empty table of at most `limit` slots, whose generations begin at `seed`.
     pub(crate) fn new(limit: u32, seed: u32) -> Self {
         Table {
-            chunks: [const { OnceLock::new() }; CHUNKS],
+            first: [const { OnceLock::new() }; DOUBLING],
+            groups: [const { OnceLock::new() }; GROUPS],
             free: Mutex::new(Free { indexes: VecDeque::new(), made: 0, live: 0 }),
             limit: limit.min(MOST),
             seed: seed & GENERATION_MASK,
         }
     }
 
-    fn place(index: u32) -> (usize, usize) {
+    fn place(index: u32) -> Place {
         // The chunks before one of the doubling kind hold as many slots as it does, less those of the first.
         let number = index + FIRST_CHUNK;
         if number < 2 * LARGEST_CHUNK {
             let chunk = number.ilog2() - FIRST_CHUNK.ilog2();
-            return (chunk as usize, (number - (FIRST_CHUNK << chunk)) as usize);
+            return Place::First(chunk as usize, (number - (FIRST_CHUNK << chunk)) as usize);
         }
-        let beyond = number - 2 * LARGEST_CHUNK;
-        ((DOUBLING + beyond / LARGEST_CHUNK) as usize, (beyond % LARGEST_CHUNK) as usize)
+        let beyond = (number - 2 * LARGEST_CHUNK) as usize;
+        let chunk = beyond / LARGEST_CHUNK as usize;
+        Place::Grouped(chunk / GROUP, chunk % GROUP, beyond % LARGEST_CHUNK as usize)
     }
 
     fn slot(&self, index: u32) -> Option<&Mutex<Slot<T>>> {
-        let (chunk, offset) = Self::place(index);
-        self.chunks.get(chunk)?.get()?.get(offset)
+        match Self::place(index) {
+            Place::First(chunk, offset) => self.first.get(chunk)?.get()?.get(offset),
+            Place::Grouped(group, chunk, offset) => self.groups.get(group)?.get()?[chunk].get()?.get(offset),
+        }
     }
 
     /// Puts a value in, and answers its index and generation. `grown` is told the number of slots before there are more, and
@@ -188,9 +201,12 @@ impl<T> Table<T> {
 
     fn grow(&self, free: &mut Free, grown: impl FnOnce(u32) -> Result<()>) -> Result<()> {
         let no_memory = |_| Error::new(error::SL_ERR_NO_MEMORY);
-        let (chunk, _) = Self::place(free.made);
+        let place = Self::place(free.made);
+        let size = match place {
+            Place::First(chunk, _) => FIRST_CHUNK << chunk,
+            Place::Grouped(..) => LARGEST_CHUNK,
+        };
         // The last chunk is cut short: an index beyond its field in the id would be another slot's.
-        let size = FIRST_CHUNK << (chunk as u32).min(DOUBLING - 1);
         let count = size.min(MOST - free.made);
         let total = free.made + count;
         let mut slots = Vec::new();
@@ -198,7 +214,13 @@ impl<T> Table<T> {
         free.indexes.try_reserve_exact(total as usize).map_err(no_memory)?;
         grown(total)?;
         slots.extend((0..count).map(|_| Mutex::new(Slot { generation: self.seed, value: None })));
-        let _ = self.chunks[chunk].set(slots.into_boxed_slice());
+        let chunk = match place {
+            Place::First(chunk, _) => &self.first[chunk],
+            Place::Grouped(group, chunk, _) => {
+                &self.groups[group].get_or_init(|| Box::new([const { OnceLock::new() }; GROUP]))[chunk]
+            }
+        };
+        let _ = chunk.set(slots.into_boxed_slice());
         free.indexes.extend(free.made..total);
         free.made = total;
         Ok(())
@@ -226,10 +248,27 @@ impl<T> Table<T> {
 
     /// Empties a slot and makes its ids stale; it is not used again before `recycle`.
     pub(crate) fn clear(&self, index: u32) -> Option<T> {
+        self.empty(index).map(|(_, value)| value)
+    }
+
+    /// Likewise; answers also the generation that its ids had.
+    pub(crate) fn empty(&self, index: u32) -> Option<(u32, T)> {
         let mut slot = self.slot(index)?.lock();
         let value = slot.value.take()?;
-        slot.generation = (slot.generation + 1) & GENERATION_MASK;
-        Some(value)
+        let generation = slot.generation;
+        slot.generation = (generation + 1) & GENERATION_MASK;
+        Some((generation, value))
+    }
+
+    /// Empties an id's slot where `condition` holds of its value, and says whether it did.
+    pub(crate) fn clear_if(&self, index: u32, generation: u32, condition: impl FnOnce(&T) -> bool) -> bool {
+        let Ok(mut entry) = self.get(index, generation) else { return false };
+        let clears = condition(&entry);
+        if clears {
+            entry.0.value = None;
+            entry.retire();
+        }
+        clears
     }
 
     /// Lets cleared slots be used again.
@@ -270,6 +309,11 @@ impl<T> Table<T> {
     /// How many slots are in use.
     pub(crate) fn live(&self) -> u32 {
         self.free.lock().live
+    }
+
+    /// How many more values there is a place for.
+    pub(crate) fn room(&self) -> u32 {
+        self.limit - self.live()
     }
 
     /// How many slots there are, used or not.

@@ -27,8 +27,10 @@ pub(crate) struct Pool {
 /// A buffer that is out. Dropping it returns it.
 pub(crate) struct Lent {
     bytes: Vec<u8>,
-    /// How many bytes at its front the caller may read; those behind it are zero.
+    /// How many bytes at its front the caller may read; those behind it are zero, or are made so.
     filled: usize,
+    /// Somebody may have written to it whose bytes are not counted.
+    written: bool,
     counted: u64,
     pool: Arc<Pool>,
 }
@@ -42,7 +44,7 @@ impl Pool {
     pub(crate) fn take(self: &Arc<Self>, length: usize) -> Result<Option<Lent>> {
         let length = self.size_of(length);
         let Some(kept) = self.count(length)? else { return Ok(None) };
-        let mut lent = Lent { bytes: kept, filled: 0, counted: length as u64, pool: self.clone() };
+        let mut lent = Lent { bytes: kept, filled: 0, written: false, counted: length as u64, pool: self.clone() };
         if lent.bytes.is_empty() {
             lent.bytes.try_reserve_exact(length).map_err(|_| Error::new(error::SL_ERR_NO_MEMORY))?;
             lent.bytes.resize(length, 0);
@@ -55,7 +57,8 @@ impl Pool {
         if self.count(length)?.is_none() {
             return Ok(None);
         }
-        let mut lent = Lent { bytes: Vec::new(), filled: 0, counted: length as u64, pool: self.clone() };
+        let mut lent =
+            Lent { bytes: Vec::new(), filled: 0, written: false, counted: length as u64, pool: self.clone() };
         lent.bytes.try_reserve_exact(length).map_err(|_| Error::new(error::SL_ERR_NO_MEMORY))?;
         Ok(Some(lent))
     }
@@ -63,6 +66,11 @@ impl Pool {
     /// The size of a buffer for at most `length` bytes of a stream: pieces of a stream are no larger than a receive buffer.
     pub(crate) fn piece(&self, length: usize) -> usize {
         self.size_of(length).min(self.receive_size)
+    }
+
+    /// As much of `length` as one buffer can hold at most.
+    pub(crate) fn most(&self, length: usize) -> usize {
+        length.min(usize::try_from(self.limit).unwrap_or(usize::MAX))
     }
 
     fn size_of(&self, length: usize) -> usize {
@@ -111,7 +119,7 @@ impl Pool {
         state.bytes += counted;
         state.count += 1;
         drop(state);
-        Lent { bytes, filled: 0, counted, pool: self.clone() }
+        Lent { bytes, filled: 0, written: false, counted, pool: self.clone() }
     }
 
     /// Whether another receive buffer would go beyond the limit.
@@ -140,15 +148,17 @@ impl Pool {
 impl Lent {
     /// The whole buffer as the target of a read, during which whoever reads keeps it.
     pub(crate) fn as_data(&mut self) -> Data {
+        self.written = true;
         // SAFETY: a Vec's bytes stay where they are while it is not changed, and nothing here changes it after it is made;
         // the read that uses the region owns the buffer, so it ends before the buffer does.
         Data::One(unsafe { Region::new(self.bytes.as_mut_ptr(), self.bytes.len()) })
     }
 
-    /// Says how many bytes at the front are good.
+    /// Says how many bytes at the front are good, and that no others were written.
     #[must_use]
     pub(crate) fn filled(mut self, count: usize) -> Self {
         self.filled = count;
+        self.written = false;
         self
     }
 
@@ -186,8 +196,9 @@ impl Drop for Lent {
         let mut bytes = std::mem::take(&mut self.bytes);
         let keep = bytes.len() == self.pool.receive_size;
         if keep {
-            // What was filled reaches nobody else; the rest is zero still.
-            bytes[..self.filled].fill(0);
+            // What was written reaches nobody else; the rest is zero still.
+            let written = if self.written { bytes.len() } else { self.filled };
+            bytes[..written].fill(0);
         }
         let mut state = self.pool.state.lock();
         state.bytes -= self.counted;
@@ -212,6 +223,16 @@ mod tests {
         drop((first, second));
         assert_eq!(pool.out(), (0, 0));
         assert_eq!(pool.take(2049).err().unwrap().status, error::SL_ERR_NO_BUFFERS);
+    }
+
+    #[test]
+    fn nothing_that_was_read_in_vain_reaches_the_next() {
+        let pool = Pool::new(512, 4096);
+        let mut lent = pool.take(0).unwrap().unwrap();
+        let _ = lent.as_data();
+        lent.bytes[400] = 7;
+        drop(lent);
+        assert!(pool.take(0).unwrap().unwrap().bytes.iter().all(|byte| *byte == 0));
     }
 
     #[test]

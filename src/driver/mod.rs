@@ -1,8 +1,8 @@
 //! Drivers carry out primitives, and know nothing else: not operations, not callers.
 //!
 //! A driver lives on the loop's thread. `submit` hands it a primitive under a token; some turn later `wait` hands back one
-//! [`Completion`] with that token: always exactly one, also after `cancel`. This file holds the trait and the one place that
-//! chooses.
+//! [`Completion`] with that token: always exactly one that ends it, also after `cancel`; a multishot primitive may have others
+//! before that, which say so. This file holds the trait and the one place that chooses.
 
 pub(crate) mod buffers;
 mod poll;
@@ -11,7 +11,7 @@ mod uring;
 mod workers;
 
 use crate::error::{self, Error, Result};
-use crate::sys::{Data, FileStat, Handle, OpenFlags, Path, Region, Target};
+use crate::sys::{Data, Handle, OpenFlags, Path, Region, StatTarget, Target};
 use buffers::{Lent, Pool};
 use std::ffi::c_void;
 use std::net::SocketAddr;
@@ -57,6 +57,7 @@ pub(crate) enum Primitive {
     },
     Stat {
         file: Arc<Handle>,
+        target: StatTarget,
     },
     Truncate {
         file: Arc<Handle>,
@@ -65,6 +66,7 @@ pub(crate) enum Primitive {
     StatPath {
         path: Path,
         follow: bool,
+        target: StatTarget,
     },
     /// Open, read to the end, close.
     ReadPath {
@@ -79,16 +81,22 @@ pub(crate) enum Primitive {
     Close {
         handle: Handle,
     },
+    /// One connection; `multishot`: one after the other, where the driver can.
     Accept {
         listener: Socket,
+        #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only io_uring goes on by itself"))]
+        multishot: bool,
     },
     Connect {
         stream: Socket,
         address: SocketAddr,
     },
+    /// What there is; `multishot`: again and again, where the driver can.
     Receive {
         stream: Socket,
         into: Target,
+        #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only io_uring goes on by itself"))]
+        multishot: bool,
     },
     Send {
         stream: Socket,
@@ -107,12 +115,14 @@ pub(crate) enum Primitive {
 /// What a primitive gave.
 pub(crate) enum Value {
     Nothing,
+    /// Nothing yet: ask the operation again what it needs.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only io_uring says so"))]
+    Again,
     /// No lent buffer could be had now: there must be room for this many bytes first.
     Starved(u64),
     Count(usize),
     Lent(Lent),
     Opened(Handle),
-    Stat(Box<FileStat>),
     Number(i64),
 }
 
@@ -122,15 +132,20 @@ pub(crate) struct Completion {
     pub(crate) result: Result<Value>,
     /// Where it failed: how many bytes were done before.
     pub(crate) done: u64,
+    /// The primitive goes on: more completions of it will come.
+    pub(crate) more: bool,
 }
 
 /// What the engine asks of a driver. All on the loop's thread.
-pub(crate) trait Driver {
+pub(crate) trait Driver: Send {
     /// Makes a stream or listener known. It stays attached until `detach`, and open as long.
     fn attach(&mut self, handle: &Arc<Handle>) -> Key;
 
     /// Forgets one. Nothing may be under way on it.
     fn detach(&mut self, key: Key);
+
+    /// Makes room to keep track of a token, so that nothing that is begun under it can fail for want of memory.
+    fn reserve(&mut self, token: Token) -> Result<()>;
 
     /// Begins a primitive. It never blocks; what ends at once is handed out by the next `wait`.
     fn submit(&mut self, token: Token, primitive: Primitive);
@@ -149,6 +164,17 @@ pub(crate) trait Driver {
 
     /// How many worker threads there are.
     fn workers(&self) -> u32;
+
+    /// Whether another driver can take over where `wait` has failed.
+    fn is_replaceable(&self) -> bool {
+        false
+    }
+
+    /// Gives all that is under way to another driver, and hands out what has completed or must be begun anew. On another
+    /// thread, after the loop's own has ended.
+    fn replace(self: Box<Self>) -> Result<(Box<dyn Driver>, Vec<Completion>)> {
+        Err(Error::new(error::SL_ERR_INTERNAL))
+    }
 }
 
 /// Wakes the loop's thread, and only where it sleeps.
@@ -237,13 +263,18 @@ pub(crate) fn choose(wanted: DriverChoice, settings: DriverSettings) -> Result<C
     };
     let reason = match wanted {
         DriverChoice::Poll => format!("poll, chosen by {who}"),
-        DriverChoice::Auto => "poll, the default of this version".to_owned(),
-        DriverChoice::Uring => match open_uring(settings.clone()) {
+        DriverChoice::Auto | DriverChoice::Uring => match open_uring(settings.clone()) {
             Ok((driver, waker)) => {
-                let reason = format!("uring, chosen by {who}");
+                let reason = match wanted {
+                    DriverChoice::Auto => "uring, the fastest that works here".to_owned(),
+                    _ => format!("uring, chosen by {who}"),
+                };
                 return Ok(Chosen { driver, waker, kind: DriverChoice::Uring, reason });
             }
-            Err(error) => format!("poll: {who} asked for uring, but {} ({})", error.detail, error.os),
+            Err(error) => match wanted {
+                DriverChoice::Auto => format!("poll, because {}", error.detail),
+                _ => format!("poll, though {who} asked for uring, because {}", error.detail),
+            },
         },
     };
     let (driver, waker) = poll::PollDriver::open(settings)?;
@@ -275,6 +306,17 @@ fn from_environment() -> Result<(DriverChoice, &'static str)> {
         }
     };
     Ok((choice, NAME))
+}
+
+/// Makes a vector at least so long that `index` lies in it; grows by an eighth, so that little is made in vain.
+pub(crate) fn reach<T: Default>(vector: &mut Vec<T>, index: u32) -> Result<()> {
+    let wanted = index as usize + 1;
+    if wanted > vector.len() {
+        let more = (wanted - vector.len()).max(vector.len() / 8).max(64);
+        vector.try_reserve_exact(more).map_err(|_| Error::new(error::SL_ERR_NO_MEMORY))?;
+        vector.resize_with(vector.capacity(), T::default);
+    }
+    Ok(())
 }
 
 pub(crate) fn cancelled() -> Error {

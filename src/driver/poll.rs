@@ -6,6 +6,8 @@
 use super::workers::{Given, Workers};
 use super::{Completion, Driver, DriverSettings, Key, Primitive, Socket, Token, Value, Waker, cancelled};
 use crate::error::{self, Error, Result};
+#[cfg(target_os = "linux")]
+use crate::sys;
 use crate::sys::{Handle, Registration, Target};
 use mio::{Events, Poll};
 use std::io;
@@ -14,6 +16,13 @@ use std::time::Duration;
 
 /// How many readiness events one look takes.
 const EVENTS: usize = 1024;
+
+/// A read of at most this many bytes is tried here before it goes to a worker: what is in memory takes less than the way there
+/// and back.
+const SMALL: usize = 64 << 10;
+
+/// Receives that wait untried are tried in every so many turns, also where this thread never sleeps.
+const TRIED: u32 = 16;
 
 /// The waker's place among the keys.
 const WAKER: mio::Token = mio::Token(usize::MAX);
@@ -30,6 +39,11 @@ enum Direction {
 struct Attached {
     registration: Option<Registration>,
     waiting: [Option<Token>; 2],
+    /// The last receive took less than it could have: there is probably no more for now.
+    emptied: bool,
+    /// The receive that waits has not been tried; and its key is in the list of those.
+    untried: bool,
+    listed: bool,
 }
 
 /// Where the primitive of a token is.
@@ -46,10 +60,17 @@ pub(crate) struct PollDriver {
     events: Events,
     attached: Vec<Attached>,
     free: Vec<Key>,
+    /// Streams whose receives wait untried.
+    untried: Vec<Key>,
+    rounds: u32,
     pending: Vec<Pending>,
     completed: Vec<Completion>,
     workers: Workers,
     settings: DriverSettings,
+    /// What wakes this driver where it goes on for another.
+    #[cfg(target_os = "linux")]
+    #[expect(dead_code, reason = "it is only held")]
+    wake: Option<Arc<sys::EventCounter>>,
 }
 
 impl PollDriver {
@@ -65,24 +86,55 @@ impl PollDriver {
             events: Events::with_capacity(EVENTS),
             attached: Vec::new(),
             free: Vec::new(),
+            untried: Vec::new(),
+            rounds: 0,
             pending: Vec::new(),
             completed: Vec::new(),
             workers: Workers::new(&settings, &waker),
             settings,
+            #[cfg(target_os = "linux")]
+            wake: None,
         };
         Ok((driver, waker))
     }
 
-    fn complete(&mut self, token: Token, result: Result<Value>) {
-        self.completed.push(Completion { token, result, done: 0 });
+    /// Goes on for a driver that cannot: with its workers; so many tokens, and what the workers were given; so many keys of
+    /// which these are free; and what wakes it.
+    #[cfg(target_os = "linux")]
+    pub(super) fn take_over(
+        settings: DriverSettings,
+        workers: Workers,
+        (tokens, given): (usize, Vec<(Token, Given)>),
+        (keys, free): (usize, Vec<Key>),
+        wake: Arc<sys::EventCounter>,
+    ) -> Result<Self> {
+        let poll = Poll::new()?;
+        // Each wake adds to the counter, and each is an edge.
+        let descriptor = wake.descriptor();
+        poll.registry().register(&mut mio::unix::SourceFd(&descriptor), WAKER, mio::Interest::READABLE)?;
+        let mut driver = PollDriver {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            attached: Vec::new(),
+            free,
+            untried: Vec::new(),
+            rounds: 0,
+            pending: Vec::new(),
+            completed: Vec::new(),
+            workers,
+            settings,
+            wake: Some(wake),
+        };
+        driver.attached.resize_with(keys, Attached::default);
+        driver.pending.resize_with(tokens, Pending::default);
+        for (token, given) in given {
+            driver.pending[token as usize] = Pending::Worker(given);
+        }
+        Ok(driver)
     }
 
-    fn set_pending(&mut self, token: Token, pending: Pending) {
-        let index = token as usize;
-        if index >= self.pending.len() {
-            self.pending.resize_with(index + 1, Pending::default);
-        }
-        self.pending[index] = pending;
+    fn complete(&mut self, token: Token, result: Result<Value>) {
+        self.completed.push(Completion { token, result, done: 0, more: false });
     }
 
     /// Tries a call on a socket, and waits for readiness where it would block.
@@ -102,10 +154,66 @@ impl PollDriver {
                     return self.complete(token, Err(error.into()));
                 }
                 self.attached[key as usize].waiting[direction as usize] = Some(token);
-                self.set_pending(token, Pending::Ready(primitive, key, direction));
+                self.pending[token as usize] = Pending::Ready(primitive, key, direction);
             }
             Err(error) => self.complete(token, Err(error.into())),
-            Ok(result) => self.complete(token, result),
+            Ok(result) => {
+                self.attached[key as usize].emptied = took_less(&primitive, &result);
+                self.complete(token, result);
+            }
+        }
+    }
+
+    /// Has a receive wait that would most probably find nothing: where more comes soon, its readiness comes with it, and the
+    /// call is saved. It may be wrong (more came before the last call, and was not taken: urgent data, the end of the stream), so
+    /// it is tried all the same before this thread sleeps.
+    fn postpone(&mut self, token: Token, key: Key, primitive: Primitive) {
+        if let Err(error) = self.register(key, &primitive) {
+            return self.complete(token, Err(error.into()));
+        }
+        let attached = &mut self.attached[key as usize];
+        attached.waiting[Direction::Read as usize] = Some(token);
+        (attached.emptied, attached.untried) = (false, true);
+        if !std::mem::replace(&mut attached.listed, true) {
+            self.untried.push(key);
+        }
+        self.pending[token as usize] = Pending::Ready(primitive, key, Direction::Read);
+    }
+
+    fn try_untried(&mut self) {
+        let mut untried = std::mem::take(&mut self.untried);
+        for key in untried.drain(..) {
+            self.attached[key as usize].listed = false;
+            if self.attached[key as usize].untried {
+                self.ready(key, Direction::Read);
+            }
+        }
+        self.untried = untried;
+    }
+
+    /// Looks who is ready, for at most `timeout`; answers whether somebody woke this thread.
+    fn look(&mut self, timeout: Option<Duration>) -> Result<bool> {
+        let mut woken = false;
+        let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        let polled = self.poll.poll(&mut events, timeout);
+        for event in &events {
+            if event.token() == WAKER {
+                woken = true;
+                continue;
+            }
+            let key = event.token().0 as Key;
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                self.ready(key, Direction::Read);
+            }
+            if event.is_writable() || event.is_write_closed() || event.is_error() {
+                self.ready(key, Direction::Write);
+            }
+        }
+        self.events = events;
+        self.take_results();
+        match polled {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error.into()),
+            _ => Ok(woken),
         }
     }
 
@@ -123,7 +231,7 @@ impl PollDriver {
     /// The non-blocking call of a primitive: the system's error, or else our own result.
     fn call(&self, primitive: &Primitive) -> io::Result<Result<Value>> {
         Ok(Ok(match primitive {
-            Primitive::Accept { listener } => Value::Opened(listener.handle.accept()?),
+            Primitive::Accept { listener, .. } => Value::Opened(listener.handle.accept()?),
             Primitive::Connect { stream, address } => {
                 // The second time round, the first has begun it.
                 if self.attached[stream.key as usize].registration.is_some() {
@@ -133,24 +241,25 @@ impl PollDriver {
                 }
                 Value::Nothing
             }
-            Primitive::Receive { stream, into: Target::Caller(data) } => {
+            Primitive::Receive { stream, into: Target::Caller(data), .. } => {
                 let count = match data.regions().next() {
                     Some(region) => stream.handle.receive(region)?,
                     None => 0,
                 };
                 Value::Count(count)
             }
-            Primitive::Receive { stream, into: Target::Lend(length) } => {
+            Primitive::Receive { stream, into: Target::Lend(length), .. } => {
                 let mut lent = match self.settings.buffers.take(*length) {
                     Ok(Some(lent)) => lent,
                     Ok(None) => return Ok(Ok(Value::Starved(*length as u64))),
                     Err(error) => return Ok(Err(error)),
                 };
-                let count = match lent.as_data().regions().next() {
-                    Some(region) => stream.handle.receive(region)?,
-                    None => 0,
+                let received = match lent.as_data().regions().next() {
+                    Some(region) => stream.handle.receive(region),
+                    None => Ok(0),
                 };
-                if count == 0 { Value::Nothing } else { Value::Lent(lent.filled(count)) }
+                let lent = lent.filled(*received.as_ref().unwrap_or(&0));
+                if received? == 0 { Value::Nothing } else { Value::Lent(lent) }
             }
             Primitive::Send { stream, from } => Value::Count(stream.handle.send(from)?),
             Primitive::Shutdown { stream } => {
@@ -164,7 +273,12 @@ impl PollDriver {
     /// Tries again what waited for this readiness.
     fn ready(&mut self, key: Key, direction: Direction) {
         let Some(attached) = self.attached.get_mut(key as usize) else { return };
+        if matches!(direction, Direction::Read) {
+            // There is more, whether somebody waits for it now or not.
+            attached.emptied = false;
+        }
         let Some(token) = attached.waiting[direction as usize].take() else { return };
+        attached.untried &= !matches!(direction, Direction::Read);
         if let Pending::Ready(primitive, ..) = std::mem::take(&mut self.pending[token as usize]) {
             self.attempt(token, primitive);
         }
@@ -172,14 +286,16 @@ impl PollDriver {
 
     fn submit_to_worker(&mut self, token: Token, primitive: Primitive) {
         match self.workers.submit(token, primitive) {
-            Ok(given) => self.set_pending(token, Pending::Worker(given)),
+            Ok(given) => self.pending[token as usize] = Pending::Worker(given),
             Err(error) => self.complete(token, Err(error)),
         }
     }
 
     fn take_results(&mut self) {
         while let Some(completion) = self.workers.result() {
-            self.pending[completion.token as usize] = Pending::None;
+            if let Pending::Worker(given) = std::mem::take(&mut self.pending[completion.token as usize]) {
+                self.workers.finished(given);
+            }
             self.completed.push(completion);
         }
     }
@@ -195,6 +311,8 @@ impl Driver for PollDriver {
 
     fn detach(&mut self, key: Key) {
         let attached = std::mem::take(&mut self.attached[key as usize]);
+        // The key stays in the list, for whoever gets it next.
+        self.attached[key as usize].listed = attached.listed;
         if let Some(registration) = attached.registration {
             // It fails where the system has dropped the registration by itself; it is gone either way.
             let _ = registration.remove(self.poll.registry());
@@ -202,11 +320,23 @@ impl Driver for PollDriver {
         self.free.push(key);
     }
 
+    fn reserve(&mut self, token: Token) -> Result<()> {
+        super::reach(&mut self.pending, token)
+    }
+
     fn submit(&mut self, token: Token, primitive: Primitive) {
         match primitive {
+            Primitive::Read { ref file, into: Target::Caller(ref data), offset: Some(offset) }
+                if data.len() <= SMALL && file.read_now(data, offset).is_ok_and(|count| count == data.len()) =>
+            {
+                self.complete(token, Ok(Value::Count(data.len())));
+            }
             Primitive::Close { handle } if !handle.close_may_block() => {
                 let result = handle.close().map(|()| Value::Nothing).map_err(Error::from);
                 self.complete(token, result);
+            }
+            Primitive::Receive { ref stream, .. } if self.attached[stream.key as usize].emptied => {
+                self.postpone(token, stream.key, primitive);
             }
             primitive if place_of(&primitive).is_some() => self.attempt(token, primitive),
             primitive => self.submit_to_worker(token, primitive),
@@ -227,28 +357,21 @@ impl Driver for PollDriver {
 
     fn wait(&mut self, timeout: Option<Duration>, completed: &mut Vec<Completion>) -> Result<()> {
         self.take_results();
+        // Whoever never sleeps tries them now and then.
+        self.rounds = self.rounds.wrapping_add(1);
+        if self.rounds % TRIED == 0 {
+            self.try_untried();
+        }
         let timeout = if self.completed.is_empty() { timeout } else { Some(Duration::ZERO) };
-        let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        let polled = self.poll.poll(&mut events, timeout);
-        for event in &events {
-            if event.token() == WAKER {
-                continue;
-            }
-            let key = event.token().0 as Key;
-            if event.is_readable() || event.is_read_closed() || event.is_error() {
-                self.ready(key, Direction::Read);
-            }
-            if event.is_writable() || event.is_write_closed() || event.is_error() {
-                self.ready(key, Direction::Write);
-            }
+        let sleeps = timeout != Some(Duration::ZERO);
+        let mut looked = self.look(if self.untried.is_empty() { timeout } else { Some(Duration::ZERO) });
+        // A wake that has come is not waited for once more.
+        if sleeps && matches!(looked, Ok(false)) && self.completed.is_empty() && !self.untried.is_empty() {
+            self.try_untried();
+            looked = self.look(if self.completed.is_empty() { timeout } else { Some(Duration::ZERO) });
         }
-        self.events = events;
-        self.take_results();
         completed.append(&mut self.completed);
-        match polled {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error.into()),
-            _ => Ok(()),
-        }
+        looked.map(drop)
     }
 
     fn workers(&self) -> u32 {
@@ -256,10 +379,26 @@ impl Driver for PollDriver {
     }
 }
 
+/// Whether a receive was given less than it had room for. On Windows the call that finds nothing must be made: only then comes
+/// the next readiness.
+fn took_less(primitive: &Primitive, result: &Result<Value>) -> bool {
+    let Primitive::Receive { into, .. } = primitive else { return false };
+    let taken = match result {
+        Ok(Value::Lent(lent)) => lent.len(),
+        Ok(Value::Count(count)) => *count,
+        _ => 0,
+    };
+    let room = match into {
+        Target::Lend(length) => *length,
+        Target::Caller(data) => data.regions().next().map_or(0, |region| region.len()),
+    };
+    cfg!(unix) && taken > 0 && taken < room
+}
+
 /// The socket and direction of a primitive that waits for readiness; None for one that needs a worker.
 fn place_of(primitive: &Primitive) -> Option<(&Socket, Direction)> {
     Some(match primitive {
-        Primitive::Accept { listener } => (listener, Direction::Read),
+        Primitive::Accept { listener, .. } => (listener, Direction::Read),
         Primitive::Receive { stream, .. } => (stream, Direction::Read),
         Primitive::Connect { stream, .. } | Primitive::Send { stream, .. } | Primitive::Shutdown { stream } => {
             (stream, Direction::Write)

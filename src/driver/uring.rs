@@ -3,73 +3,44 @@
 //!
 //! Made and used on the loop's thread, which is the ring's single issuer.
 
+mod flight;
 mod lending;
+mod setup;
 
+use super::poll::PollDriver;
 use super::workers::{Given, Workers};
-use super::{Completion, Driver, DriverSettings, Key, Lent, Primitive, Token, Value, Waker, cancelled};
+use super::{Completion, Driver, DriverSettings, Key, Primitive, Token, Value, Waker, cancelled};
 use crate::error::{self, Error, Result};
-use crate::sys::{self, Data, Handle, HandleKind, Region, Target};
-use io_uring::register::Restriction;
-use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
-use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
+use crate::sys::{self, Handle, Target};
+use flight::{Extra, Flight, What};
+use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
 use lending::Lending;
-use socket2::SockAddr;
-use std::io;
-use std::mem::zeroed;
+use setup::Abilities;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Submissions that one turn gathers before it must enter the kernel.
-const ENTRIES: u32 = 256;
-/// Places for completions. When they are full, the kernel keeps what comes (IORING_FEAT_NODROP) until there is room: there may
-/// be many more operations than that under way, for most of them wait.
-const COMPLETIONS: u32 = 4096;
-/// How many pieces one vectored operation takes: IOV_MAX.
-const PIECES: usize = 1024;
 
 /// What completions belong to that belong to no operation.
 const WAKE: u64 = u64::MAX;
 const CANCEL: u64 = u64::MAX - 1;
 
-/// What this driver submits. Without one of them it does not run; nothing else may be submitted to the ring.
-const OPCODES: [u8; 16] = [
-    opcode::OpenAt::CODE,
-    opcode::Read::CODE,
-    opcode::Readv::CODE,
-    opcode::Write::CODE,
-    opcode::Writev::CODE,
-    opcode::Fsync::CODE,
-    opcode::Statx::CODE,
-    opcode::Close::CODE,
-    opcode::Accept::CODE,
-    opcode::Connect::CODE,
-    opcode::Recv::CODE,
-    opcode::Send::CODE,
-    opcode::SendMsg::CODE,
-    opcode::Shutdown::CODE,
-    opcode::AsyncCancel::CODE,
-    opcode::Nop::CODE,
-];
+/// No wait is shorter: this kernel call is exact to the nanosecond, and timers close to each other are better fired together.
+/// Other calls that wait are as late as that (timerslack, prctl(2)).
+const SLACK: Duration = Duration::from_micros(50);
 
-/// A primitive with the kernel, and the memory that its submission points to. Boxed: it does not move before the completion.
-struct Flight {
-    primitive: Primitive,
-    lent: Option<Lent>,
-    /// The kernel chooses the buffer when bytes arrive.
-    chooses: bool,
-    cancelled: bool,
-    pieces: Vec<libc::iovec>,
-    message: libc::msghdr,
-    address: Option<SockAddr>,
-    statx: libc::statx,
-}
+/// How many completions are copied out of the ring at a time.
+const BATCH: usize = 64;
+
+/// So many boxes are kept for the next flights.
+const SPARE: usize = 256;
 
 /// Where the primitive of a token is.
 #[derive(Default)]
 enum Pending {
     #[default]
     None,
-    Kernel(Box<Flight>),
+    Kernel(Flight),
     Worker(Given),
 }
 
@@ -77,9 +48,14 @@ pub(crate) struct UringDriver {
     /// Before what the kernel may write to: fields are dropped in this order.
     ring: IoUring,
     lending: Option<Lending>,
+    abilities: Abilities,
     /// Being dropped: what ends now is not begun again.
     closing: bool,
     pending: Vec<Pending>,
+    #[expect(clippy::vec_box, reason = "a submission may point into one: it must not move")]
+    spare: Vec<Box<Extra>>,
+    /// What stays open until a worker is done.
+    held_open: Vec<(Token, Handle)>,
     in_kernel: u32,
     completed: Vec<Completion>,
     workers: Workers,
@@ -87,17 +63,20 @@ pub(crate) struct UringDriver {
     /// What the standing read of the wake counter writes to.
     wakes: Box<u64>,
     wake_stands: bool,
+    /// Somebody has woken this thread since it last began to wait.
+    woken: bool,
+    /// The descriptors of attached sockets, by key.
+    attached: Vec<Option<i32>>,
+    free: Vec<Key>,
+    /// The kernel takes nothing from this ring any more, and why.
+    refused: Option<Error>,
     settings: DriverSettings,
 }
 
 impl UringDriver {
     /// Opens a ring, or says why there can be none.
     pub(crate) fn open(settings: DriverSettings) -> Result<(Self, Arc<Waker>)> {
-        // A privileged program's ring would carry its privileges to whatever submits to it.
-        if sys::is_privileged() {
-            return Err(Error::with(error::SL_ERR_UNSUPPORTED, "io_uring is not used in set-user-ID programs"));
-        }
-        let ring = open_ring()?;
+        let (ring, abilities) = setup::open_ring()?;
         let wake = Arc::new(sys::EventCounter::new()?);
         let waker = Waker::new({
             let wake = wake.clone();
@@ -106,14 +85,21 @@ impl UringDriver {
         let mut driver = UringDriver {
             ring,
             lending: None,
+            abilities,
             closing: false,
             pending: Vec::new(),
+            spare: Vec::new(),
+            held_open: Vec::new(),
             in_kernel: 0,
             completed: Vec::new(),
             workers: Workers::new(&settings, &waker),
             wake,
             wakes: Box::new(0),
             wake_stands: false,
+            woken: false,
+            attached: Vec::new(),
+            free: Vec::new(),
+            refused: None,
             settings,
         };
         driver.watch_for_wakes();
@@ -129,76 +115,96 @@ impl UringDriver {
     }
 
     fn push(&mut self, entry: squeue::Entry) {
-        // SAFETY: what the entry points to is in a boxed flight (or in `self.wakes`), which stays until the completion; the
-        // caller's memory stays until the operation's last event, which comes later.
+        // SAFETY: what the entry points to is in a boxed `Extra` (or in `self.wakes`), which stays until the completion; the
+        // caller's memory and the operation's handle stay until its last event, which comes later.
         while unsafe { self.ring.submission().push(&entry) }.is_err() {
             // Full: hand over what there is. If the kernel is short of something, its completions make room.
-            if self.ring.submit().is_err() {
-                self.reap();
+            if self.enter(Some(Duration::ZERO)).is_err() {
+                // What was not taken is begun anew by the driver that takes over.
+                return;
             }
+            self.reap();
         }
-    }
-
-    fn set_pending(&mut self, token: Token, pending: Pending) {
-        let index = token as usize;
-        if index >= self.pending.len() {
-            self.pending.resize_with(index + 1, Pending::default);
-        }
-        self.pending[index] = pending;
     }
 
     fn complete(&mut self, token: Token, result: Result<Value>) {
-        self.completed.push(Completion { token, result, done: 0 });
+        self.completed.push(Completion { token, result, done: 0, more: false });
     }
 
-    /// Gives a flight to the kernel, or lets it wait for a place there.
-    fn launch(&mut self, token: Token, mut flight: Box<Flight>) {
-        match self.lend(&mut flight) {
-            Ok(None) => {}
-            Ok(Some(needed)) => return self.complete(token, Ok(Value::Starved(needed))),
-            Err(error) => return self.complete(token, Err(error)),
-        }
-        let entry = flight.entry().user_data(u64::from(token));
-        self.set_pending(token, Pending::Kernel(flight));
-        self.in_kernel += 1;
-        self.push(entry);
-    }
-
-    /// Takes the lent buffer that a flight needs; answers how much room it needs where there is none.
-    fn lend(&mut self, flight: &mut Flight) -> Result<Option<u64>> {
-        let pool = &self.settings.buffers;
-        if let Primitive::Receive { stream, into: Target::Lend(length) } = &flight.primitive {
-            let fits = *length <= pool.receive_size() && !stream.handle.is_pipe();
-            if fits && Lending::size_for(pool) > 0 {
-                if pool.is_used_up() {
-                    return Ok(Some(pool.receive_size() as u64));
-                }
-                if self.lending.is_none() {
-                    self.lending = Some(Lending::register(&self.ring, pool)?);
-                }
-                flight.chooses = true;
-                return Ok(None);
+    /// Gives a primitive to the kernel, or lets it wait for a lent buffer.
+    fn launch(&mut self, token: Token, primitive: Primitive) -> Result<()> {
+        let chooses = self.kernel_chooses(&primitive);
+        let mut extra = flight::needs_extra(&primitive).then(|| self.extra());
+        if let Primitive::Read { into: Target::Lend(length), .. }
+        | Primitive::Receive { into: Target::Lend(length), .. } = &primitive
+        {
+            let pool = &self.settings.buffers;
+            if chooses && pool.is_used_up() {
+                self.complete(token, Ok(Value::Starved(pool.receive_size() as u64)));
+                return Ok(());
+            }
+            if !chooses {
+                let Some(lent) = pool.take(*length)? else {
+                    self.complete(token, Ok(Value::Starved(*length as u64)));
+                    return Ok(());
+                };
+                let mut holder = self.extra();
+                holder.lent = Some(lent);
+                extra = Some(holder);
             }
         }
-        if let Primitive::Read { into: Target::Lend(length), .. }
-        | Primitive::Receive { into: Target::Lend(length), .. } = &flight.primitive
-        {
-            flight.lent = pool.take(*length)?;
-            return Ok(if flight.lent.is_none() { Some(*length as u64) } else { None });
+        let multishot = self.abilities.multishot
+            && match &primitive {
+                Primitive::Accept { multishot, .. } => *multishot,
+                Primitive::Receive { multishot, .. } => *multishot && chooses,
+                _ => false,
+            };
+        let (flight, entry) = Flight::of(primitive, extra, chooses, multishot)?;
+        self.pending[token as usize] = Pending::Kernel(flight);
+        self.in_kernel += 1;
+        self.push(entry.user_data(u64::from(token)));
+        Ok(())
+    }
+
+    /// Whether the kernel shall choose the buffer of a receive when bytes arrive. Where it cannot be given any, the receive has
+    /// one from the start.
+    fn kernel_chooses(&mut self, primitive: &Primitive) -> bool {
+        let Primitive::Receive { stream, into: Target::Lend(length), .. } = primitive else { return false };
+        let pool = &self.settings.buffers;
+        if *length > pool.receive_size() || stream.handle.is_pipe() || Lending::size_for(pool) == 0 {
+            return false;
         }
-        Ok(None)
+        if self.lending.is_none() {
+            self.lending = Lending::register(&self.ring, pool).ok();
+        }
+        self.lending.is_some()
+    }
+
+    fn extra(&mut self) -> Box<Extra> {
+        self.spare.pop().unwrap_or_else(Extra::new)
+    }
+
+    fn keep(&mut self, extra: Option<Box<Extra>>) {
+        let Some(mut extra) = extra else { return };
+        extra.clear();
+        if self.spare.len() < SPARE {
+            self.spare.push(extra);
+        }
     }
 
     fn submit_to_worker(&mut self, token: Token, primitive: Primitive) {
         match self.workers.submit(token, primitive) {
-            Ok(given) => self.set_pending(token, Pending::Worker(given)),
+            Ok(given) => self.pending[token as usize] = Pending::Worker(given),
             Err(error) => self.complete(token, Err(error)),
         }
     }
 
     fn take_results(&mut self) {
         while let Some(completion) = self.workers.result() {
-            self.pending[completion.token as usize] = Pending::None;
+            if let Pending::Worker(given) = std::mem::take(&mut self.pending[completion.token as usize]) {
+                self.workers.finished(given);
+            }
+            self.held_open.retain(|(token, _)| *token != completion.token);
             self.completed.push(completion);
         }
     }
@@ -206,64 +212,91 @@ impl UringDriver {
     /// Takes what the kernel has completed.
     fn reap(&mut self) {
         loop {
-            let Some(entry) = self.ring.completion().next() else { break };
-            match entry.user_data() {
-                WAKE => {
-                    self.wake_stands = false;
-                    if !self.closing {
-                        self.watch_for_wakes();
-                    }
+            let mut entries = [const { MaybeUninit::uninit() }; BATCH];
+            let entries: &[cqueue::Entry] = self.ring.completion().fill(&mut entries);
+            for entry in entries {
+                match entry.user_data() {
+                    WAKE => (self.wake_stands, self.woken) = (false, true),
+                    CANCEL => {}
+                    token => self.landed(token as Token, entry),
                 }
-                CANCEL => {}
-                token => self.landed(token as Token, entry.result(), cqueue::buffer_select(entry.flags())),
             }
+            if entries.len() < BATCH {
+                break;
+            }
+        }
+        if !self.wake_stands && !self.closing {
+            self.watch_for_wakes();
         }
         if let Some(lending) = &mut self.lending {
             lending.refill();
         }
     }
 
-    fn landed(&mut self, token: Token, result: i32, buffer: Option<u16>) {
+    fn landed(&mut self, token: Token, entry: &cqueue::Entry) {
+        let (result, flags) = (entry.result(), entry.flags());
+        let chosen = match (cqueue::buffer_select(flags), &mut self.lending) {
+            (Some(number), Some(lending)) => Some(lending.take(number, result.max(0) as usize)),
+            _ => None,
+        };
+        if cqueue::more(flags) {
+            let result = match chosen {
+                Some(lent) => lent.map(Value::Lent),
+                // SAFETY: the kernel has just given us this descriptor, and nobody else has it.
+                None => Ok(Value::Opened(unsafe { Handle::from_accepted(result) })),
+            };
+            return self.completed.push(Completion { token, result, done: 0, more: true });
+        }
         let Some(Pending::Kernel(mut flight)) = self.pending.get_mut(token as usize).map(std::mem::take) else {
             return;
         };
         self.in_kernel -= 1;
-        if let (Some(number), Some(lending)) = (buffer, &mut self.lending) {
-            match lending.take(number, result.max(0) as usize) {
-                Ok(lent) => flight.lent = Some(lent),
-                Err(error) => return self.complete(token, Err(error)),
+        let outcome = match chosen {
+            Some(lent) if result > 0 => lent.map(Value::Lent),
+            _ if flight.goes_again(result) || flight.chooses && result == -libc::ENOBUFS => match flight.cancelled {
+                // The kernel was asked to cancel it, and found it on its way here.
+                true => Err(cancelled()),
+                false if result == -libc::ENOBUFS => self.out_of_buffers(),
+                false => Ok(Value::Again),
+            },
+            _ => flight.value(result),
+        };
+        let path = flight.extra.as_mut().and_then(|extra| extra.path.take());
+        self.keep(flight.extra);
+        match path {
+            Some((path, flags)) if flight.what == What::Open && !flight.cancelled && is_early(&outcome) => {
+                if let Ok(Value::Opened(handle)) = outcome {
+                    self.held_open.push((token, handle));
+                }
+                self.submit_to_worker(token, Primitive::Open { path, flags });
             }
+            _ => self.complete(token, outcome),
         }
-        let again = flight.goes_again(result) || flight.chooses && result == -libc::ENOBUFS;
-        match again {
-            // The kernel was asked to cancel it, and found it on its way here.
-            true if flight.cancelled => return self.complete(token, Err(cancelled())),
-            true if result == -libc::ENOBUFS => return self.out_of_buffers(token, flight),
-            true => return self.launch(token, flight),
-            false => {}
-        }
-        let result = flight.value(result);
-        self.complete(token, result);
     }
 
     /// The kernel had no buffer left when bytes arrived: it gets new ones, or the loop's limit is reached.
-    fn out_of_buffers(&mut self, token: Token, flight: Box<Flight>) {
+    fn out_of_buffers(&mut self) -> Result<Value> {
+        let pool = &self.settings.buffers;
         if let Some(lending) = &mut self.lending {
             lending.refill();
-            if lending.is_empty() && !self.settings.buffers.is_used_up() {
-                return self.complete(token, Err(Error::new(error::SL_ERR_NO_MEMORY)));
+            if lending.is_empty() && !pool.is_used_up() {
+                return Err(Error::new(error::SL_ERR_NO_MEMORY));
             }
         }
-        // Where the limit is reached, launching says so.
-        self.launch(token, flight);
+        Ok(if pool.is_used_up() { Value::Starved(pool.receive_size() as u64) } else { Value::Again })
     }
 
     /// Enters the kernel: submits, and waits for a completion for at most `timeout`.
     fn enter(&mut self, timeout: Option<Duration>) -> Result<()> {
         let entered = match timeout {
-            Some(Duration::ZERO) => self.ring.submit(),
+            Some(Duration::ZERO) => {
+                let submission = self.ring.submission();
+                let idle = submission.is_empty() && !submission.taskrun() && !submission.cq_overflow();
+                drop(submission);
+                if idle { Ok(0) } else { self.ring.submit() }
+            }
             Some(timeout) => {
-                let timeout = Timespec::from(timeout);
+                let timeout = Timespec::from(timeout.max(SLACK));
                 self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timeout))
             }
             None => self.ring.submit_and_wait(1),
@@ -271,8 +304,41 @@ impl UringDriver {
         match entered.map_err(|error| (error.raw_os_error(), error)) {
             // Time is up; a debugger's stop; the kernel is short of memory or wants its completions taken first.
             Err((Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY), _)) | Ok(_) => Ok(()),
-            Err((_, error)) => Err(error.into()),
+            Err((_, error)) => {
+                let detail = format!("io_uring_enter: {error}");
+                let error = Error { detail: detail.into(), ..Error::from(error) };
+                self.refused = Some(error.clone());
+                Err(error)
+            }
         }
+    }
+
+    /// What becomes of a flight whose result will never be known: the thread that submitted it is gone, and with it all that the
+    /// kernel was doing for it. What waited for a socket was not done. What was done to a file at an offset may be done again.
+    fn lost(&self, flight: &Flight) -> Result<Value> {
+        match flight.what {
+            _ if flight.cancelled => Err(cancelled()),
+            // It may be closed, and its number somebody else's.
+            What::Close => Ok(Value::Nothing),
+            // The kernel appends whatever the offset: then it would be there twice.
+            What::Write if sys::appends(flight.fd) => Err(taken_away()),
+            _ if flight.repeatable => Ok(Value::Again),
+            _ => Err(taken_away()),
+        }
+    }
+}
+
+fn taken_away() -> Error {
+    Error::with(error::SL_ERR_IO, "io_uring was taken away while this was under way")
+}
+
+/// Whether a file was opened too early: the kernel opens with O_NONBLOCK at first, which does not wait for a named pipe's other
+/// end (fifo(7)). A worker opens it then, which does; until it has, what is open stays so, for the other end may have seen it.
+fn is_early(opened: &Result<Value>) -> bool {
+    match opened {
+        Ok(Value::Opened(handle)) => handle.is_lonely_pipe(),
+        Err(error) => error.os == libc::ENXIO,
+        _ => false,
     }
 }
 
@@ -280,24 +346,34 @@ impl Driver for UringDriver {
     fn attach(&mut self, handle: &Arc<Handle>) -> Key {
         // On a non-blocking descriptor the kernel says EAGAIN instead of waiting for readiness by itself.
         handle.set_nonblocking(false);
-        0
+        let key = self.free.pop().unwrap_or_else(|| {
+            self.attached.push(None);
+            self.attached.len() as Key - 1
+        });
+        self.attached[key as usize] = Some(handle.descriptor() as i32);
+        key
     }
 
-    fn detach(&mut self, _key: Key) {}
+    fn detach(&mut self, key: Key) {
+        self.attached[key as usize] = None;
+        self.free.push(key);
+    }
+
+    fn reserve(&mut self, token: Token) -> Result<()> {
+        super::reach(&mut self.pending, token)
+    }
 
     fn submit(&mut self, token: Token, primitive: Primitive) {
         match primitive {
-            Primitive::Close { handle } if handle.kind() != HandleKind::File && handle.close_may_block() => {
-                self.submit_to_worker(token, Primitive::Close { handle });
-            }
-            primitive @ (Primitive::Truncate { .. }
-            | Primitive::ReadPath { .. }
-            | Primitive::WritePath { .. }
-            | Primitive::Work { .. }) => self.submit_to_worker(token, primitive),
             Primitive::Shutdown { stream } if stream.handle.is_pipe() => {
                 self.complete(token, Err(Error::new(error::SL_ERR_UNSUPPORTED)));
             }
-            primitive => self.launch(token, Flight::new(primitive)),
+            primitive if !flight::is_native(&primitive, self.abilities) => self.submit_to_worker(token, primitive),
+            primitive => {
+                if let Err(error) = self.launch(token, primitive) {
+                    self.complete(token, Err(error));
+                }
+            }
         }
     }
 
@@ -314,13 +390,20 @@ impl Driver for UringDriver {
             Pending::Worker(_) => {}
         }
         *pending = Pending::None;
+        self.held_open.retain(|(held, _)| *held != token);
         self.complete(token, Err(cancelled()));
     }
 
     fn wait(&mut self, timeout: Option<Duration>, completed: &mut Vec<Completion>) -> Result<()> {
+        if let Some(error) = &self.refused {
+            return Err(error.clone());
+        }
+        self.woken = false;
         self.take_results();
         self.reap();
-        let timeout = if self.completed.is_empty() { timeout } else { Some(Duration::ZERO) };
+        // A wake that has come is not waited for once more.
+        let sleeps = self.completed.is_empty() && !self.woken;
+        let timeout = if sleeps { timeout } else { Some(Duration::ZERO) };
         self.enter(timeout)?;
         self.reap();
         self.take_results();
@@ -334,6 +417,41 @@ impl Driver for UringDriver {
 
     fn workers(&self) -> u32 {
         self.workers.threads()
+    }
+
+    fn is_replaceable(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// The thread that submitted everything has ended: no kernel thread works for it any more (do_exit, io_uring_clean_tctx), and
+    /// what waits for readiness is dropped with the ring and never carried out.
+    fn replace(mut self: Box<Self>) -> Result<(Box<dyn Driver>, Vec<Completion>)> {
+        self.closing = true;
+        self.reap();
+        self.take_results();
+        let (mut given, tokens) = (Vec::new(), self.pending.len());
+        for (token, pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
+            match pending {
+                Pending::None => {}
+                Pending::Worker(claim) => given.push((token as Token, claim)),
+                Pending::Kernel(flight) => {
+                    let result = self.lost(&flight);
+                    self.complete(token as Token, result);
+                    if flight.what == What::Close {
+                        flight.forget();
+                    }
+                }
+            }
+        }
+        for descriptor in self.attached.iter().flatten() {
+            sys::set_nonblocking(*descriptor, true);
+        }
+        (self.in_kernel, self.wake_stands) = (0, false);
+        let completed = std::mem::take(&mut self.completed);
+        let workers = self.workers.take(&self.settings);
+        let keys = (self.attached.len(), std::mem::take(&mut self.free));
+        let driver = PollDriver::take_over(self.settings.clone(), workers, (tokens, given), keys, self.wake.clone())?;
+        Ok((Box::new(driver), completed))
     }
 }
 
@@ -354,222 +472,4 @@ impl Drop for UringDriver {
             self.reap();
         }
     }
-}
-
-impl Flight {
-    fn new(primitive: Primitive) -> Box<Self> {
-        Box::new(Flight {
-            primitive,
-            lent: None,
-            chooses: false,
-            cancelled: false,
-            pieces: Vec::new(),
-            // SAFETY: all-zero is a message without parts.
-            message: unsafe { zeroed() },
-            address: None,
-            // SAFETY: all-zero is a value of this structure of integers.
-            statx: unsafe { zeroed() },
-        })
-    }
-
-    /// The submission, which points into this flight and to the caller's memory.
-    fn entry(&mut self) -> squeue::Entry {
-        match &self.primitive {
-            Primitive::Open { path, flags } => opcode::OpenAt::new(Fd(libc::AT_FDCWD), path.as_ptr())
-                .flags(sys::open_bits(flags))
-                .mode(flags.mode)
-                .build(),
-            Primitive::Read { file, into, offset } => {
-                let fd = fd_of(file);
-                let offset = offset.unwrap_or(u64::MAX);
-                match (into, &mut self.lent) {
-                    (Target::Caller(data @ Data::Many(..)), _) => {
-                        self.pieces = pieces_of(data);
-                        opcode::Readv::new(fd, self.pieces.as_ptr(), self.pieces.len() as u32).offset(offset).build()
-                    }
-                    (into, lent) => {
-                        let region = region_of(into, lent);
-                        opcode::Read::new(fd, region.pointer(), length_of(region)).offset(offset).build()
-                    }
-                }
-            }
-            Primitive::Write { file, from, offset } => {
-                let (fd, offset) = (fd_of(file), offset.unwrap_or(u64::MAX));
-                match from {
-                    Data::One(region) => {
-                        opcode::Write::new(fd, region.pointer(), length_of(*region)).offset(offset).build()
-                    }
-                    Data::Many(..) => {
-                        self.pieces = pieces_of(from);
-                        opcode::Writev::new(fd, self.pieces.as_ptr(), self.pieces.len() as u32).offset(offset).build()
-                    }
-                }
-            }
-            Primitive::Sync { file, data_only } => {
-                let flags = if *data_only { FsyncFlags::DATASYNC } else { FsyncFlags::empty() };
-                opcode::Fsync::new(fd_of(file)).flags(flags).build()
-            }
-            Primitive::Stat { file } => self.statx_entry(fd_of(file), c"".as_ptr(), libc::AT_EMPTY_PATH),
-            Primitive::StatPath { path, follow } => {
-                let flags = if *follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
-                self.statx_entry(Fd(libc::AT_FDCWD), path.as_ptr(), flags)
-            }
-            Primitive::Close { handle } => opcode::Close::new(Fd(handle.descriptor() as i32)).build(),
-            Primitive::Accept { listener } => {
-                let none = std::ptr::null_mut();
-                opcode::Accept::new(fd_of(&listener.handle), none, std::ptr::null_mut())
-                    .flags(libc::SOCK_CLOEXEC)
-                    .build()
-            }
-            Primitive::Connect { stream, address } => {
-                let address = self.address.insert(SockAddr::from(*address));
-                opcode::Connect::new(fd_of(&stream.handle), address.as_ptr().cast(), address.len()).build()
-            }
-            Primitive::Receive { stream, into } => {
-                let (fd, region) = (fd_of(&stream.handle), region_of(into, &mut self.lent));
-                if stream.handle.is_pipe() {
-                    return opcode::Read::new(fd, region.pointer(), length_of(region)).offset(u64::MAX).build();
-                }
-                if self.chooses {
-                    let most = if let Target::Lend(length) = into { *length as u32 } else { 0 };
-                    let receive = opcode::Recv::new(fd, std::ptr::null_mut(), most).buf_group(lending::GROUP);
-                    return receive.build().flags(squeue::Flags::BUFFER_SELECT);
-                }
-                opcode::Recv::new(fd, region.pointer(), length_of(region)).build()
-            }
-            Primitive::Send { stream, from } => {
-                let fd = fd_of(&stream.handle);
-                match from {
-                    Data::One(region) if stream.handle.is_pipe() => {
-                        opcode::Write::new(fd, region.pointer(), length_of(*region)).offset(u64::MAX).build()
-                    }
-                    Data::One(region) => {
-                        opcode::Send::new(fd, region.pointer(), length_of(*region)).flags(libc::MSG_NOSIGNAL).build()
-                    }
-                    Data::Many(..) => {
-                        self.pieces = pieces_of(from);
-                        if stream.handle.is_pipe() {
-                            let count = self.pieces.len() as u32;
-                            return opcode::Writev::new(fd, self.pieces.as_ptr(), count).offset(u64::MAX).build();
-                        }
-                        self.message.msg_iov = self.pieces.as_mut_ptr();
-                        self.message.msg_iovlen = self.pieces.len() as _;
-                        opcode::SendMsg::new(fd, &self.message).flags(libc::MSG_NOSIGNAL as u32).build()
-                    }
-                }
-            }
-            Primitive::Shutdown { stream } => opcode::Shutdown::new(fd_of(&stream.handle), libc::SHUT_WR).build(),
-            Primitive::Truncate { .. }
-            | Primitive::ReadPath { .. }
-            | Primitive::WritePath { .. }
-            | Primitive::Work { .. } => opcode::Nop::new().build(),
-        }
-    }
-
-    fn statx_entry(&mut self, fd: Fd, path: *const libc::c_char, flags: i32) -> squeue::Entry {
-        let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
-        opcode::Statx::new(fd, path, (&raw mut self.statx).cast()).flags(flags).mask(mask).build()
-    }
-
-    /// Whether a result only means that it is to be tried again.
-    fn goes_again(&self, result: i32) -> bool {
-        match self.primitive {
-            Primitive::Close { .. } => false,
-            Primitive::Accept { .. } => sys::accepts_another(-result),
-            _ => result == -libc::EINTR,
-        }
-    }
-
-    /// What a completion means.
-    fn value(self, result: i32) -> Result<Value> {
-        if let Primitive::Close { handle } = self.primitive {
-            // Only a close that was cancelled has left the descriptor open. Closing it again could hit another's.
-            if result != -libc::ECANCELED {
-                handle.forget();
-            }
-            return if result < 0 && result != -libc::EINTR { Err(system_error(result)) } else { Ok(Value::Nothing) };
-        }
-        if result < 0 {
-            return Err(system_error(result));
-        }
-        Ok(match self.primitive {
-            // SAFETY: the kernel has just given us this descriptor, and nobody else has it.
-            Primitive::Open { .. } => Value::Opened(unsafe { Handle::from_opened(result) }),
-            // SAFETY: as above.
-            Primitive::Accept { .. } => Value::Opened(unsafe { Handle::from_accepted(result) }),
-            Primitive::Read { into, .. } | Primitive::Receive { into, .. } => match (into, self.lent) {
-                (Target::Lend(_), Some(lent)) if result > 0 => Value::Lent(lent.filled(result as usize)),
-                (Target::Lend(_), _) => Value::Nothing,
-                (Target::Caller(_), _) => Value::Count(result as usize),
-            },
-            Primitive::Write { .. } | Primitive::Send { .. } => Value::Count(result as usize),
-            Primitive::Stat { .. } | Primitive::StatPath { .. } => {
-                Value::Stat(Box::new(sys::statx_to_stat(&self.statx)))
-            }
-            _ => Value::Nothing,
-        })
-    }
-}
-
-fn system_error(result: i32) -> Error {
-    io::Error::from_raw_os_error(-result).into()
-}
-
-fn fd_of(handle: &Handle) -> Fd {
-    Fd(handle.descriptor() as i32)
-}
-
-/// One system call takes at most this much (read(2), "NOTES"); the rest is for the next.
-fn length_of(region: Region) -> u32 {
-    region.len().min(0x7fff_f000) as u32
-}
-
-fn pieces_of(data: &Data) -> Vec<libc::iovec> {
-    let piece = |region: Region| libc::iovec { iov_base: region.pointer().cast(), iov_len: region.len() };
-    data.regions().take(PIECES).map(piece).collect()
-}
-
-/// Where the next bytes go: the first piece that is left of the caller's memory, or the lent buffer.
-fn region_of(into: &Target, lent: &mut Option<Lent>) -> Region {
-    let first = |data: &Data| data.regions().next();
-    let region = match (into, lent) {
-        (Target::Caller(data), _) => first(data),
-        (Target::Lend(_), Some(lent)) => first(&lent.as_data()),
-        (Target::Lend(_), None) => None,
-    };
-    // SAFETY: nothing is read or written at length 0.
-    region.unwrap_or_else(|| unsafe { Region::new(std::ptr::null_mut(), 0) })
-}
-
-/// A ring with everything that this driver needs, or the reason why not.
-fn open_ring() -> Result<IoUring> {
-    let missing =
-        |what: &str, error: io::Error| Error { detail: format!("{what}: {error}").into(), ..Error::from(error) };
-    let ring = IoUring::builder()
-        // The memory of the rings is not for a forked child.
-        .dontfork()
-        // Disabled at first: only then can restrictions be registered.
-        .setup_r_disabled()
-        .setup_single_issuer()
-        .setup_defer_taskrun()
-        .setup_taskrun_flag()
-        .setup_cqsize(COMPLETIONS)
-        .build(ENTRIES)
-        .map_err(|error| missing("io_uring_setup", error))?;
-    let params = ring.params();
-    if !params.is_feature_nodrop() || !params.is_feature_ext_arg() {
-        return Err(Error::with(error::SL_ERR_UNSUPPORTED, "io_uring lacks NODROP or EXT_ARG"));
-    }
-    let mut probe = Probe::new();
-    ring.submitter().register_probe(&mut probe).map_err(|error| missing("io_uring's probe", error))?;
-    if let Some(code) = OPCODES.iter().find(|code| !probe.is_supported(**code)) {
-        return Err(Error::with(error::SL_ERR_UNSUPPORTED, format!("io_uring lacks opcode {code}")));
-    }
-    let mut allowed: Vec<Restriction> = OPCODES.iter().map(|code| Restriction::sqe_op(*code)).collect();
-    allowed.push(Restriction::sqe_flags_allowed(squeue::Flags::BUFFER_SELECT.bits()));
-    // IORING_REGISTER_PBUF_RING.
-    allowed.push(Restriction::register_op(22));
-    ring.submitter().register_restrictions(&mut allowed).map_err(|error| missing("io_uring's restrictions", error))?;
-    ring.submitter().register_enable_rings().map_err(|error| missing("io_uring, to be enabled", error))?;
-    Ok(ring)
 }

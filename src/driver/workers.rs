@@ -7,7 +7,7 @@ use super::buffers::Pool;
 use super::{Completion, DriverSettings, Primitive, Token, Value, Waker};
 use crate::error::{self, Error, Result};
 use crate::lock::Mutex;
-use crate::sys::{self, Data, Handle, OpenFlags, Path, Target};
+use crate::sys::{self, Data, FileKind, FileStat, Handle, OpenFlags, Path, StatTarget, Target};
 use crate::thread_mark;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,17 +16,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 /// A primitive that waits for a worker. Whoever takes it out, the worker or a cancel, has it.
-type Claim = Arc<Mutex<Option<Primitive>>>;
+pub(super) struct Claim {
+    to_work: bool,
+    primitive: Mutex<Option<Primitive>>,
+}
 
 /// A primitive that was given to a worker.
-pub(super) struct Given {
-    to_work: bool,
-    claim: Claim,
-}
+pub(super) type Given = Arc<Claim>;
 
 struct Job {
     token: Token,
-    claim: Claim,
+    claim: Given,
 }
 
 /// What the threads of a pool share.
@@ -57,16 +57,31 @@ impl Workers {
         }
     }
 
+    /// Gives all threads and jobs away, and leaves none.
+    #[cfg(target_os = "linux")]
+    pub(super) fn take(&mut self, settings: &DriverSettings) -> Self {
+        let waker = self.files.shared.waker.clone();
+        std::mem::replace(self, Workers::new(settings, &waker))
+    }
+
     /// Gives a primitive to a worker. Where no thread can be had at all, answers why; nothing is under way then.
     pub(super) fn submit(&mut self, token: Token, primitive: Primitive) -> Result<Given> {
         let to_work = matches!(primitive, Primitive::Work { .. });
-        let claim = self.crew(to_work).submit(token, primitive)?;
-        Ok(Given { to_work, claim })
+        self.crew(to_work).submit(token, primitive)
     }
 
     /// Takes back what no worker has begun; false where one has: its real result comes.
     pub(super) fn cancel(&mut self, given: &Given) -> bool {
-        self.crew(given.to_work).cancel(&given.claim)
+        self.crew(given.to_work).cancel(given)
+    }
+
+    /// Takes back the claim of a primitive that has completed.
+    pub(super) fn finished(&mut self, given: Given) {
+        let crew = self.crew(given.to_work);
+        // The worker has let go of it before it said so.
+        if crew.spare.len() < SPARE && Arc::strong_count(&given) == 1 {
+            crew.spare.push(given);
+        }
     }
 
     /// What has completed.
@@ -90,9 +105,14 @@ struct Crew {
     jobs: Option<Sender<Job>>,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// Claims that wait to be used again.
+    spare: Vec<Given>,
     /// How many jobs were cancelled since the channel was last looked through.
     cancelled: usize,
 }
+
+/// So many claims are kept for the next jobs.
+const SPARE: usize = 256;
 
 /// So many cancelled jobs may lie in the channel before it is looked through.
 const PURGE: usize = 256;
@@ -107,10 +127,18 @@ impl Crew {
     ) -> Self {
         let (sender, jobs) = unbounded();
         let shared = Arc::new(Shared { jobs, results, waker, settings, unfinished: AtomicUsize::new(0) });
-        Crew { name, max: max as usize, jobs: Some(sender), shared, threads: Vec::new(), cancelled: 0 }
+        Crew {
+            name,
+            max: max as usize,
+            jobs: Some(sender),
+            shared,
+            threads: Vec::new(),
+            spare: Vec::new(),
+            cancelled: 0,
+        }
     }
 
-    fn submit(&mut self, token: Token, primitive: Primitive) -> Result<Claim> {
+    fn submit(&mut self, token: Token, primitive: Primitive) -> Result<Given> {
         let unfinished = self.shared.unfinished.load(Ordering::SeqCst);
         if unfinished >= self.threads.len() && self.threads.len() < self.max {
             let shared = self.shared.clone();
@@ -121,7 +149,10 @@ impl Crew {
                 Err(_) => {}
             }
         }
-        let claim: Claim = Arc::new(Mutex::new(Some(primitive)));
+        let to_work = matches!(primitive, Primitive::Work { .. });
+        let new = || Arc::new(Claim { to_work, primitive: Mutex::new(None) });
+        let claim = self.spare.pop().unwrap_or_else(new);
+        *claim.primitive.lock() = Some(primitive);
         let jobs = self.jobs.as_ref().ok_or_else(|| Error::new(error::SL_ERR_INTERNAL))?;
         self.shared.unfinished.fetch_add(1, Ordering::SeqCst);
         jobs.send(Job { token, claim: claim.clone() }).map_err(|_| Error::new(error::SL_ERR_INTERNAL))?;
@@ -129,7 +160,7 @@ impl Crew {
     }
 
     fn cancel(&mut self, claim: &Claim) -> bool {
-        if claim.lock().take().is_none() {
+        if claim.primitive.lock().take().is_none() {
             return false;
         }
         // The workers drop what is empty when they come to it. Where they never do, it must not pile up.
@@ -146,7 +177,7 @@ impl Crew {
         let Some(jobs) = &self.jobs else { return };
         for _ in 0..self.shared.jobs.len() {
             let Ok(job) = self.shared.jobs.try_recv() else { break };
-            if job.claim.lock().is_none() {
+            if job.claim.primitive.lock().is_none() {
                 self.shared.unfinished.fetch_sub(1, Ordering::SeqCst);
             } else {
                 // Both ends are here: it cannot fail.
@@ -172,7 +203,7 @@ fn work(shared: &Shared) {
     thread_mark::set(shared.settings.mark);
     loop {
         let Ok(job) = shared.jobs.recv() else { return };
-        let taken = job.claim.lock().take();
+        let taken = job.claim.primitive.lock().take();
         let Some(primitive) = taken else {
             shared.unfinished.fetch_sub(1, Ordering::SeqCst);
             continue;
@@ -184,7 +215,7 @@ fn work(shared: &Shared) {
             .unwrap_or_else(|_| Err(Error::with(error::SL_ERR_INTERNAL, "a worker panicked")));
         shared.unfinished.fetch_sub(1, Ordering::SeqCst);
         // Nobody listens only when the whole loop is gone.
-        let _ = shared.results.send(Completion { token: job.token, result, done });
+        let _ = shared.results.send(Completion { token: job.token, result, done, more: false });
         shared.waker.wake();
     }
 }
@@ -202,8 +233,8 @@ fn run(primitive: Primitive, buffers: &Arc<Pool>, done: &mut u64) -> Result<Valu
         Primitive::Write { file, from, offset } => Value::Count(file.write(&from, offset)?),
         Primitive::Sync { file, data_only } => done_by(file.sync(data_only)?),
         Primitive::Truncate { file, length } => done_by(file.truncate(length)?),
-        Primitive::Stat { file } => Value::Stat(Box::new(file.stat()?)),
-        Primitive::StatPath { path, follow } => Value::Stat(Box::new(Handle::stat_path(&path, follow)?)),
+        Primitive::Stat { file, target } => stat(target, file.stat()?),
+        Primitive::StatPath { path, follow, target } => stat(target, Handle::stat_path(&path, follow)?),
         Primitive::ReadPath { path } => read_path(&path, buffers)?,
         Primitive::WritePath { path, from, flags } => write_path(&path, from, &flags, done)?,
         Primitive::Close { handle } => done_by(handle.close()?),
@@ -219,14 +250,21 @@ fn run(primitive: Primitive, buffers: &Arc<Pool>, done: &mut u64) -> Result<Valu
     })
 }
 
+fn stat(target: StatTarget, stat: FileStat) -> Value {
+    target.fill(&stat);
+    Value::Nothing
+}
+
 fn done_by((): ()) -> Value {
     Value::Nothing
 }
 
 fn read_path(path: &Path, buffers: &Arc<Pool>) -> Result<Value> {
     let file = Handle::open(path, &OpenFlags { read: true, ..OpenFlags::default() })?;
-    // 0 for what has no length of its own, like files in /proc: read_to_end finds the end all the same.
-    let expected = file.stat()?.length;
+    let stat = file.stat()?;
+    // 0 for what has no length of its own, like files in /proc: read_to_end finds the end all the same. A directory's is not
+    // that of anything that can be read.
+    let expected = if stat.kind == FileKind::File { stat.length } else { 0 };
     let length = usize::try_from(expected).unwrap_or(usize::MAX);
     let Some(mut lent) = buffers.take_empty(length)? else { return Ok(Value::Starved(expected)) };
     let mut most = 0;

@@ -1,42 +1,29 @@
 //! The loop's thread: takes commands, moves operations on, delivers their events, and sleeps in the driver.
 
+mod life;
 mod post;
+mod rest;
 
-use super::event::{Delivery, Event};
-use super::lanes::{Known, Lanes, NONE, State};
-use super::queue::Call;
+pub(super) use life::run;
+
+use super::event::Route;
+use super::lanes::{Active, Known, Lanes, NONE, State, Stop};
+use super::patience::Patience;
+use super::queue::Line;
 use super::timers::Timers;
-use super::{Command, Engine};
+use super::{Command, Engine, Start, Work};
+use crate::clock;
 use crate::driver::{Completion, Driver, Primitive, Socket};
 use crate::error::{self, Error, Result};
-use crate::op::{Context, Op, Outcome, Place, Step};
+use crate::op::{Context, Lane, Op, Outcome, Place, Step};
 use crate::sys::{Handle, HandleKind};
 use crate::table::Id;
-use crate::{clock, thread_mark};
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-const DAY_NS: u64 = 86_400_000_000_000;
-
-/// The life of the loop's thread.
-pub(super) fn run(engine: Arc<Engine>, driver: Box<dyn Driver>) {
-    thread_mark::set(engine.id());
-    let mut core = Core::new(engine.clone(), driver);
-    let lived = catch_unwind(AssertUnwindSafe(|| {
-        while !core.is_done() {
-            core.turn()?;
-        }
-        Ok::<(), Error>(())
-    }));
-    if !matches!(lived, Ok(Ok(()))) {
-        core.fail();
-    }
-    drop(core);
-    engine.queue.finish();
-}
+/// So many commands' room is kept for the next ones.
+const KEPT: usize = 1024;
 
 struct Core {
     engine: Arc<Engine>,
@@ -46,25 +33,37 @@ struct Core {
     /// Operations that go on in this turn.
     ready: VecDeque<u32>,
     paused: Vec<u32>,
+    /// There is room again, among the events or the resources: `make_room` is to look who waited for that.
+    room_made: bool,
     /// Who waits for a lent buffer, first come first served, and for how many bytes of room.
     starved: VecDeque<(u32, u64)>,
     /// Who has come due in this turn.
     due: Vec<u32>,
     commands: Vec<Command>,
     completed: Vec<Completion>,
-    events: Vec<Event>,
-    calls: Vec<Call>,
-    /// Callbacks for this thread.
-    own_calls: Vec<Call>,
+    /// Completions for whose events there was no room, in their order.
+    held: VecDeque<Completion>,
+    /// What has come to pass and is not delivered yet: for the queue and for sl_dispatch; for this thread's callbacks.
+    lines: [Line; 2],
+    own: Line,
+    /// Which resources' lanes have an operation less once that is delivered.
+    left: Vec<(u64, Lane)>,
     /// How often this has delivered.
     deliveries: u64,
     /// Operations that have begun and not ended.
     running: usize,
+    patience: Patience,
     shutting_down: bool,
 }
 
 impl Core {
-    fn new(engine: Arc<Engine>, driver: Box<dyn Driver>) -> Self {
+    fn new(engine: Arc<Engine>, driver: Box<dyn Driver>, spin_ns: u64) -> Self {
+        let mut lines: [Line; 3] = Default::default();
+        for line in &mut lines {
+            // Where there is no memory even for that, it is asked for again when it is used.
+            let _ = line.reserve(post::GATHERED, post::GATHERED);
+        }
+        let [events, calls, own] = lines;
         Core {
             engine,
             driver,
@@ -72,15 +71,18 @@ impl Core {
             timers: Timers::default(),
             ready: VecDeque::new(),
             paused: Vec::new(),
+            room_made: false,
             starved: VecDeque::new(),
             due: Vec::new(),
             commands: Vec::new(),
             completed: Vec::new(),
-            events: Vec::new(),
-            calls: Vec::new(),
-            own_calls: Vec::new(),
+            held: VecDeque::new(),
+            lines: [events, calls],
+            own,
+            left: Vec::with_capacity(post::GATHERED),
             deliveries: 0,
             running: 0,
+            patience: Patience::new(spin_ns),
             shutting_down: false,
         }
     }
@@ -92,12 +94,8 @@ impl Core {
     /// One turn: what was asked, what has come due, what has completed.
     fn turn(&mut self) -> Result<()> {
         self.engine.tally.turns.add(1);
-        std::mem::swap(&mut self.commands, &mut self.engine.inbox.lock().commands);
-        let mut commands = std::mem::take(&mut self.commands);
-        for command in commands.drain(..) {
-            self.obey(command);
-        }
-        self.commands = commands;
+        self.take_commands();
+        self.make_room();
         if !self.starved.is_empty() {
             self.feed_starved();
         }
@@ -115,82 +113,107 @@ impl Core {
             self.complete(completion);
         }
         self.completed = completed;
+        self.make_room();
         self.move_on();
         self.deliver();
         Ok(())
     }
 
+    fn take_commands(&mut self) {
+        // Before the look: what comes after it sets this again.
+        self.engine.asked.swap(false, Ordering::AcqRel);
+        std::mem::swap(&mut self.commands, &mut self.engine.inbox.lock().commands);
+        self.take_ended();
+        let mut commands = std::mem::take(&mut self.commands);
+        for command in commands.drain(..) {
+            self.obey(command);
+        }
+        // A flood leaves no more behind than a few kilobytes.
+        if commands.capacity() > KEPT {
+            commands.shrink_to(KEPT);
+        }
+        self.commands = commands;
+    }
+
+    /// Takes what ended on its caller's thread, and has a callback for this one.
+    fn take_ended(&mut self) {
+        let mut inbox = self.engine.inbox.lock();
+        for index in inbox.ended.drain(..) {
+            self.own.push_last(index);
+        }
+    }
+
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Start(index) => self.start(index),
+            Command::Start(start) => self.start(start),
             Command::Cancel(index, generation) => {
                 if self.engine.ops.generation(index) == generation {
-                    self.stop(index, error::SL_ERR_CANCELLED);
+                    self.stop(index, Stop::Cancelled);
                 }
             }
-            Command::Room => self.make_room(),
+            Command::Room => self.room_made = true,
             Command::ShutDown => self.shut_down(),
         }
     }
 
-    /// Hands what is to be done to the driver, and takes what is done; asleep while there is neither.
-    fn sleep(&mut self) -> Result<()> {
-        // A day at most: systems take their timeouts in small integers.
-        let timeout = self.timers.first().map(|at| at.saturating_sub(clock::now()).min(DAY_NS));
-        if timeout == Some(0) || !self.ready.is_empty() {
-            return self.driver.wait(Some(Duration::ZERO), &mut self.completed);
-        }
-        self.engine.waker.falls_asleep();
-        let idle = self.engine.inbox.lock().commands.is_empty();
-        let timeout = if idle { timeout.map(Duration::from_nanos) } else { Some(Duration::ZERO) };
-        let waited = self.driver.wait(timeout, &mut self.completed);
-        self.engine.waker.is_up();
-        waited
-    }
-
     /// Begins an operation.
-    fn start(&mut self, index: u32) {
-        let Some(slot) = self.engine.ops.at(index) else { return };
-        let (target, deadline, lane, closes) = (slot.target, slot.deadline, slot.op.lane(), slot.op.is_close());
-        drop(slot);
+    fn start(&mut self, start: Start) {
+        let Start { index, traits, route, target, deadline } = start;
+        if let Err(error) = self.make_place(index) {
+            self.left.push((target, traits.lane));
+            return self.post_last(index, Outcome::failed(error));
+        }
         self.running += 1;
+        let bounded = traits.multishot() && route != Route::Thread;
         let op = self.lanes.op(index);
-        (op.state, op.stop, op.wake_at, op.deadline) = (State::Ready, None, 0, deadline);
-        (op.resource, op.reserved) = (NONE, NONE);
+        *op = Active::default();
+        (op.state, op.deadline, op.traits, op.bounded) = (State::Ready, deadline, traits, bounded);
         if target != 0 {
-            let resource = match self.find_resource(target, closes) {
-                Some(resource) => resource,
-                None => return self.end(index, Outcome::failed(Error::new(error::SL_ERR_CANCELLED))),
+            let resource = match self.find_resource(target, traits.closes()) {
+                Ok(resource) => resource,
+                Err(error) => return self.end(index, Outcome::failed(error)),
             };
-            if closes {
+            if traits.closes() {
                 return self.close(resource, index);
             }
-            if !self.lanes.enter(index, resource, lane) {
+            if !self.lanes.enter(index, resource) {
                 self.lanes.op(index).state = State::Queued;
             }
         }
-        self.set_timer(index);
-        if self.lanes.op(index).state == State::Ready {
-            self.ready.push_back(index);
+        if deadline != 0 && !self.set_timer(index) {
+            return;
         }
+        if self.lanes.op(index).state == State::Ready {
+            self.go_on(index);
+        }
+    }
+
+    /// Makes room for an operation wherever this thread keeps track of it, so that nothing can fail later.
+    fn make_place(&mut self, index: u32) -> Result<()> {
+        self.lanes.reserve(index)?;
+        self.timers.reserve(index)?;
+        self.driver.reserve(index)?;
+        self.ready.try_reserve(1).map_err(|_| Error::new(error::SL_ERR_NO_MEMORY))
     }
 
     /// The index of an open resource, learnt of when its first operation comes. One that was closed meanwhile has another
     /// generation; only the operation that closed it may still find it.
-    fn find_resource(&mut self, target: u64, closes: bool) -> Option<u32> {
-        let id = Id::from_bits(target).ok()?;
+    fn find_resource(&mut self, target: u64, closes: bool) -> Result<u32> {
+        let closed = || Error::new(error::SL_ERR_CANCELLED);
+        let id = Id::from_bits(target)?;
+        self.lanes.reserve_resource(id.index)?;
         if let Some(known) = self.lanes.known(id.index) {
-            return (known.id == target && !known.closing).then_some(id.index);
+            return if known.id == target && !known.closing { Ok(id.index) } else { Err(closed()) };
         }
         let entry = if closes {
-            self.engine.resources.at(id.index)?
+            self.engine.resources.at(id.index).ok_or_else(closed)?
         } else {
-            self.engine.resources.get(id.index, id.generation).ok()?
+            self.engine.resources.get(id.index, id.generation).map_err(|_| closed())?
         };
         let (handle, key) = (entry.handle.clone(), entry.key);
         drop(entry);
         self.learn(id.index, target, handle, key);
-        Some(id.index)
+        Ok(id.index)
     }
 
     fn learn(&mut self, index: u32, id: u64, handle: Arc<Handle>, key: Option<u32>) {
@@ -213,16 +236,11 @@ impl Core {
     }
 
     fn go_on(&mut self, index: u32) {
-        let Some(slot) = self.engine.ops.at(index) else { return };
-        let multishot = slot.op.is_multishot() && !matches!(slot.delivery, Delivery::Thread(_));
-        let (tick_waits, opens) = (slot.tick_waits, slot.op.opens());
-        drop(slot);
-        if multishot && self.must_pause(index, tick_waits) {
-            self.lanes.op(index).state = State::Paused;
-            self.paused.push(index);
-            return;
+        let Active { traits, bounded, .. } = *self.lanes.op(index);
+        if bounded && self.must_pause(index) {
+            return self.pause(index);
         }
-        if opens && !self.reserve(index) {
+        if traits.opens() && !self.reserve(index) {
             return;
         }
         if let Some(step) = self.with_op(index, |op, cx| op.next(cx)) {
@@ -230,33 +248,42 @@ impl Core {
         }
     }
 
-    /// Whether there is no room for another event of a multishot operation. The flag is up before the second look: whoever
-    /// makes room after that look sees it.
-    fn must_pause(&self, index: u32, tick_waits: bool) -> bool {
-        let engine = &self.engine;
-        let full = || engine.unclaimed.load(Ordering::SeqCst) >= engine.max_unclaimed;
-        if !tick_waits && !full() {
-            return false;
-        }
-        engine.paused.store(true, Ordering::SeqCst);
-        full() || engine.ops.at(index).is_some_and(|slot| slot.tick_waits)
-    }
-
+    /// Calls with an operation, and what it works on.
     fn with_op<R>(&mut self, index: u32, call: impl FnOnce(&mut Op, &mut Context<'_>) -> R) -> Option<R> {
-        let resource = self.lanes.op(index).resource;
+        let Active { resource, traits, bounded, .. } = *self.lanes.op(index);
+        let ample = traits.multishot() && self.has_ample_room(traits, bounded);
         let place = self.lanes.known(resource).map_or(&Place::Loop, |known| &known.place);
         let mut slot = self.engine.ops.at(index)?;
-        Some(call(&mut slot.op, &mut Context { place, buffers: &self.engine.pool, driver: &mut *self.driver }))
+        let Work::Live(op) = &mut slot.work else { return None };
+        Some(call(op, &mut Context { place, buffers: &self.engine.pool, driver: &mut *self.driver, ample }))
     }
 
+    /// Takes a completion. One that would post an event for which there is no room is held back.
     fn complete(&mut self, completion: Completion) {
         let index = completion.token;
-        if !matches!(self.lanes.op(index).state, State::Running | State::Closing) {
-            return;
+        let Active { state, traits, stop, .. } = *self.lanes.op(index);
+        match state {
+            State::Running
+                if traits.multishot() && stop != Some(Stop::Closed) && self.must_hold(index, &completion) =>
+            {
+                self.hold(completion);
+            }
+            State::Running | State::Closing => self.go_on_with(completion),
+            _ => {}
         }
-        self.lanes.op(index).state = State::Ready;
-        if let Some(step) = self.with_op(index, |op, cx| op.completed(cx, completion)) {
-            self.follow(index, step);
+    }
+
+    fn go_on_with(&mut self, completion: Completion) {
+        let (index, more) = (completion.token, completion.more);
+        if !more {
+            self.lanes.op(index).state = State::Ready;
+        }
+        let Some(step) = self.with_op(index, |op, cx| op.completed(cx, completion)) else { return };
+        match step {
+            // The primitive is still under way; where the operation was asked to stop, so was the primitive.
+            Step::More(outcome) if more => self.post_unless_stopped(index, outcome),
+            _ if more => {}
+            step => self.follow(index, step),
         }
     }
 
@@ -268,19 +295,17 @@ impl Core {
                 if let Some(key) = key {
                     self.driver.detach(key);
                 }
-                self.end_stopped(index, stop.unwrap_or(error::SL_ERR_CANCELLED));
+                self.end_stopped(index, stop.unwrap_or(Stop::Cancelled));
             }
             Step::End(outcome) => self.end(index, stopped(outcome, stop)),
             Step::More(outcome) => {
-                if !matches!((&outcome, stop), (Outcome::Opened(..), Some(_))) {
-                    self.post_more(index, outcome);
-                }
+                self.post_unless_stopped(index, outcome);
                 match stop {
-                    Some(status) => self.end_stopped(index, status),
+                    Some(why) => self.end_stopped(index, why),
                     None => self.set_ready(index),
                 }
             }
-            _ if stop.is_some() => self.end_stopped(index, stop.unwrap_or(error::SL_ERR_CANCELLED)),
+            _ if stop.is_some() => self.end_stopped(index, stop.unwrap_or(Stop::Cancelled)),
             Step::Run(primitive) => {
                 self.lanes.op(index).state = State::Running;
                 self.driver.submit(index, primitive);
@@ -299,83 +324,18 @@ impl Core {
         self.ready.push_back(index);
     }
 
-    /// Sets the place of a resource aside before it is opened, so that nothing is opened in vain. Where there is none, a
-    /// multishot operation waits until one is closed, and another one ends.
-    fn reserve(&mut self, index: u32) -> bool {
-        if self.lanes.op(index).reserved != NONE {
-            return true;
-        }
-        match self.engine.resources.reserve(|_| Ok(())) {
-            Ok(place) => {
-                self.engine.reserved.fetch_add(1, Ordering::Relaxed);
-                self.lanes.op(index).reserved = place;
-                return true;
-            }
-            Err(error) if error.status == error::SL_ERR_AGAIN && self.is_multishot(index) => {
-                self.lanes.op(index).state = State::Paused;
-                self.paused.push(index);
-            }
-            Err(error) => self.end(index, Outcome::failed(error)),
-        }
-        false
-    }
-
-    /// The place that was set aside for what an operation has opened.
-    fn take_reserved(&mut self, index: u32) -> u32 {
-        self.engine.reserved.fetch_sub(1, Ordering::Relaxed);
-        std::mem::replace(&mut self.lanes.op(index).reserved, NONE)
-    }
-
-    fn is_multishot(&self, index: u32) -> bool {
-        self.engine.ops.at(index).is_some_and(|slot| slot.op.is_multishot())
-    }
-
-    /// An operation has found no lent buffer: it waits for its turn and for this much room.
-    fn starve(&mut self, index: u32, room: u64) {
-        self.lanes.op(index).state = State::Starved;
-        let room = if room == 0 { self.engine.pool.piece(0) as u64 } else { room };
-        self.starved.push_back((index, room));
-        self.feed_starved();
-    }
-
-    /// Lets those go on for whom there is room, first come first served. The flag is up before the last look: whoever returns a
-    /// buffer after that look sees it. Buffers that come back by themselves (a worker's read failed) come with a turn.
-    fn feed_starved(&mut self) {
-        let mut granted = 0;
-        while let Some((index, needed)) = self.starved.front().copied() {
-            let fits = |engine: &Engine| granted + needed <= engine.pool.room();
-            if self.lanes.op(index).state != State::Starved {
-                self.starved.pop_front();
-            } else if fits(&self.engine) {
-                granted += needed;
-                self.starved.pop_front();
-                self.set_ready(index);
-            } else {
-                self.engine.starved.store(true, Ordering::SeqCst);
-                if !fits(&self.engine) {
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Lets those go on who waited for room, among the events or among the resources.
-    fn make_room(&mut self) {
-        for index in std::mem::take(&mut self.paused) {
-            if self.lanes.op(index).state == State::Paused {
-                self.set_ready(index);
-            }
-        }
-        self.feed_starved();
-    }
-
-    /// Sets an operation's timer to what comes first: the instant it sleeps for, or its deadline.
-    fn set_timer(&mut self, index: u32) {
+    /// Sets an operation's timer to what comes first: the instant it sleeps for, or its deadline. False where there is no memory
+    /// for that, which has ended the operation.
+    fn set_timer(&mut self, index: u32) -> bool {
         let op = self.lanes.op(index);
-        match [op.wake_at, op.deadline].into_iter().filter(|at| *at != 0).min() {
+        let set = match [op.wake_at, op.deadline].into_iter().filter(|at| *at != 0).min() {
             Some(at) => self.timers.set(index, at),
-            None => self.timers.remove(index),
-        }
+            None => {
+                self.timers.remove(index);
+                Ok(())
+            }
+        };
+        set.map_err(|error| self.end(index, Outcome::failed(error))).is_ok()
     }
 
     fn expire(&mut self) {
@@ -396,7 +356,7 @@ impl Core {
             if wakes && (!late || op.wake_at <= op.deadline) {
                 self.awake(index);
             } else if late {
-                self.stop(index, error::SL_ERR_TIMED_OUT);
+                self.stop(index, Stop::TimedOut);
             } else {
                 self.set_timer(index);
             }
@@ -411,35 +371,48 @@ impl Core {
         self.set_timer(index);
     }
 
-    /// Asks an operation to end with `status`; where its primitive is under way, that must end first.
-    fn stop(&mut self, index: u32, status: i32) {
+    /// Asks an operation to end; where its primitive is under way, that must end first, and what is held back comes before.
+    fn stop(&mut self, index: u32, why: Stop) {
+        if !self.lanes.has(index) {
+            return;
+        }
+        if why == Stop::Closed && self.lanes.op(index).holding {
+            self.drop_held(index);
+        }
         let op = self.lanes.op(index);
+        let (first, holding) = (op.stop.is_none(), op.holding);
         match op.state {
             State::Absent | State::Closing => {}
-            State::Running => {
-                if op.stop.is_none() {
-                    op.stop = Some(status);
-                    op.deadline = 0;
+            State::Running | State::Paused if holding || op.state == State::Running => {
+                if first || why == Stop::Closed {
+                    (op.stop, op.deadline) = (Some(why), 0);
+                }
+                if first {
                     self.set_timer(index);
-                    self.driver.cancel(index);
+                    if !holding {
+                        self.driver.cancel(index);
+                    }
                 }
             }
-            _ => self.end_stopped(index, status),
+            _ => self.end_stopped(index, why),
         }
     }
 
-    fn end_stopped(&mut self, index: u32, status: i32) {
+    fn end_stopped(&mut self, index: u32, why: Stop) {
         let done = self.with_op(index, |op, _| op.done()).unwrap_or(0);
-        self.end(index, Outcome::Failed(Error::new(status), done));
+        self.end(index, Outcome::Failed(Error::new(why.status()), done));
     }
 
     /// Ends an operation: its place in its lane, its timer, and its last event.
     fn end(&mut self, index: u32, outcome: Outcome) {
-        let resource = self.lanes.op(index).resource;
+        let Active { resource, traits, .. } = *self.lanes.op(index);
         self.lanes.op(index).state = State::Absent;
         self.timers.remove(index);
         self.running -= 1;
         if resource != NONE {
+            if let Some(known) = self.lanes.known(resource).filter(|_| traits.lane != Lane::Free) {
+                self.left.push((known.id, traits.lane));
+            }
             self.leave(index, resource);
         }
         if let Some(socket) = self.with_op(index, |op, _| op.abandon()).flatten() {
@@ -476,7 +449,7 @@ impl Core {
             return self.finish_close(resource);
         }
         for index in self.lanes.of_resource(resource) {
-            self.stop(index, error::SL_ERR_CANCELLED);
+            self.stop(index, Stop::Closed);
         }
     }
 
@@ -502,15 +475,13 @@ impl Core {
     /// Lets a resource's slot be used again; whoever waits for one may go on.
     fn recycle_resource(&mut self, index: u32) {
         self.engine.resources.recycle([index]);
-        if !self.paused.is_empty() {
-            self.make_room();
-        }
+        self.room_made = true;
     }
 
     fn shut_down(&mut self) {
         self.shutting_down = true;
         for index in 0..self.engine.ops.made() {
-            self.stop(index, error::SL_ERR_CANCELLED);
+            self.stop(index, Stop::Closed);
         }
         for index in 0..self.engine.resources.made() {
             self.close_unasked(index);
@@ -520,6 +491,11 @@ impl Core {
     /// Closes a resource because the loop shuts down.
     fn close_unasked(&mut self, index: u32) {
         if self.lanes.known(index).is_some_and(|known| known.closing) {
+            return;
+        }
+        if self.lanes.reserve_resource(index).is_err() {
+            // Nothing was ever begun on it, so nothing keeps it from being closed on the spot.
+            self.engine.resources.release(index);
             return;
         }
         let Some(mut entry) = self.engine.resources.at(index) else { return };
@@ -536,29 +512,11 @@ impl Core {
 }
 
 /// What an operation ends with that was asked to stop.
-fn stopped(outcome: Outcome, stop: Option<i32>) -> Outcome {
+fn stopped(outcome: Outcome, stop: Option<Stop>) -> Outcome {
     match (outcome, stop) {
-        (Outcome::Failed(error, done), Some(status)) if error.status == error::SL_ERR_CANCELLED => {
-            Outcome::Failed(Error::new(status), done)
+        (Outcome::Failed(error, done), Some(why)) if error.status == error::SL_ERR_CANCELLED => {
+            Outcome::Failed(Error::new(why.status()), done)
         }
         (outcome, _) => outcome,
-    }
-}
-
-/// Stands where a driver was that is gone.
-struct Gone;
-
-impl Driver for Gone {
-    fn attach(&mut self, _: &Arc<Handle>) -> u32 {
-        0
-    }
-    fn detach(&mut self, _: u32) {}
-    fn submit(&mut self, _: u32, _: Primitive) {}
-    fn cancel(&mut self, _: u32) {}
-    fn wait(&mut self, _: Option<Duration>, _: &mut Vec<Completion>) -> Result<()> {
-        Ok(())
-    }
-    fn workers(&self) -> u32 {
-        0
     }
 }

@@ -45,6 +45,33 @@ pub struct Event {
     pub data: *mut c_void,
 }
 
+impl Default for Event {
+    fn default() -> Self {
+        let data = std::ptr::null_mut();
+        Event { user_data: 0, result: 0, op: 0, detail: 0, kind: 0, flags: 0, os_error: 0, data }
+    }
+}
+
+impl Event {
+    /// Makes it tell of an error, and of the bytes that were done before it.
+    pub(crate) fn fail(&mut self, error: &Error, done: u64) {
+        self.result = i64::from(error.status);
+        self.os_error = error.os;
+        if done > 0 {
+            self.detail = done;
+            self.flags |= SL_EVENT_PARTIAL;
+        }
+    }
+
+    /// Makes it carry a lent buffer.
+    pub(crate) fn lend(&mut self, length: usize, data: *mut u8, buffer: u64) {
+        self.result = length as i64;
+        self.data = data.cast();
+        self.detail = buffer;
+        self.flags |= SL_EVENT_LENT;
+    }
+}
+
 // SAFETY: `data` is an address in lent memory that belongs to whoever holds the event; any thread may use it.
 unsafe impl Send for Event {}
 
@@ -54,19 +81,27 @@ pub type Callback = Option<unsafe extern "C" fn(r#loop: Loop, event: *const Even
 
 /// How an operation's events reach the caller.
 #[derive(Clone, Copy)]
-pub enum Delivery {
+pub(crate) struct Delivery {
+    pub(crate) route: Route,
+    /// What is called, for the last two routes.
+    pub(crate) callback: Option<CallbackFunction>,
+}
+
+/// The way of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
     /// The loop's queue.
     Queue,
     /// With the operation.
     Handle,
     /// A callback in sl_dispatch.
-    Dispatch(CallbackFunction),
+    Dispatch,
     /// A callback on the loop's thread.
-    Thread(CallbackFunction),
+    Thread,
 }
 
 /// A callback of the caller's.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct CallbackFunction(unsafe extern "C" fn(Loop, *const Event));
 
 impl CallbackFunction {
@@ -81,18 +116,20 @@ impl CallbackFunction {
 impl Delivery {
     /// The delivery that an SL_DELIVER_... number and a callback name.
     pub(crate) fn from_parts(number: u32, callback: Callback) -> Result<Self> {
-        let function = || {
-            callback.map(CallbackFunction).ok_or_else(|| Error::with(error::SL_ERR_NULL, "options: callback is NULL"))
+        let route = match number {
+            SL_DELIVER_QUEUE => Route::Queue,
+            SL_DELIVER_HANDLE => Route::Handle,
+            SL_DELIVER_DISPATCH => Route::Dispatch,
+            SL_DELIVER_THREAD => Route::Thread,
+            _ => return Err(Error::invalid(format!("options: delivery is {number}, not one of SL_DELIVER_..."))),
         };
-        match number {
-            SL_DELIVER_QUEUE | SL_DELIVER_HANDLE if callback.is_some() => {
-                Err(Error::invalid("options: this delivery takes no callback"))
+        let callback = callback.map(CallbackFunction);
+        match (route, callback) {
+            (Route::Queue | Route::Handle, Some(_)) => Err(Error::invalid("options: this delivery takes no callback")),
+            (Route::Dispatch | Route::Thread, None) => {
+                Err(Error::with(error::SL_ERR_NULL, "options: callback is NULL"))
             }
-            SL_DELIVER_QUEUE => Ok(Delivery::Queue),
-            SL_DELIVER_HANDLE => Ok(Delivery::Handle),
-            SL_DELIVER_DISPATCH => Ok(Delivery::Dispatch(function()?)),
-            SL_DELIVER_THREAD => Ok(Delivery::Thread(function()?)),
-            _ => Err(Error::invalid(format!("options: delivery is {number}, not one of SL_DELIVER_..."))),
+            _ => Ok(Delivery { route, callback }),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! What the loop's thread alone knows of each operation and resource: who stands in which lane, who is under way, who was asked
 //! to stop. Plain vectors by index; no locks.
 
-use crate::driver::Key;
-use crate::op::{Lane, Place};
+use crate::driver::{self, Key};
+use crate::error::{self, Result};
+use crate::op::{Lane, Place, Traits};
 use crate::sys::Handle;
 use std::sync::Arc;
 
@@ -35,15 +36,21 @@ pub(super) enum State {
 #[derive(Clone, Copy)]
 pub(super) struct Active {
     pub(super) state: State,
-    /// The status that it is to end with, where it was asked to stop.
-    pub(super) stop: Option<i32>,
+    /// It may post only as many events flagged MORE as there is room for.
+    pub(super) bounded: bool,
+    /// Its primitive was asked to end because there is no room.
+    pub(super) pausing: bool,
+    pub(super) traits: Traits,
+    /// Completions of it are held back.
+    pub(super) holding: bool,
+    /// Why it is to end, where it was asked to stop.
+    pub(super) stop: Option<Stop>,
     /// The instant it sleeps for, and that of its deadline; 0: none.
     pub(super) wake_at: u64,
     pub(super) deadline: u64,
     /// The resource slot that is set aside for what it opens, or NONE.
     pub(super) reserved: u32,
     pub(super) resource: u32,
-    pub(super) lane: Lane,
     previous: u32,
     next: u32,
 }
@@ -52,14 +59,36 @@ impl Default for Active {
     fn default() -> Self {
         Active {
             state: State::Absent,
+            bounded: false,
+            pausing: false,
+            holding: false,
+            traits: Traits::default(),
             stop: None,
             wake_at: 0,
             deadline: 0,
             reserved: NONE,
             resource: NONE,
-            lane: Lane::Free,
             previous: NONE,
             next: NONE,
+        }
+    }
+}
+
+/// Why an operation ends before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    Cancelled,
+    TimedOut,
+    /// Its resource is closed, or the loop shuts down: what there is no room for is nobody's any more.
+    Closed,
+}
+
+impl Stop {
+    /// The status that it ends with.
+    pub(super) fn status(self) -> i32 {
+        match self {
+            Stop::Cancelled | Stop::Closed => error::SL_ERR_CANCELLED,
+            Stop::TimedOut => error::SL_ERR_TIMED_OUT,
         }
     }
 }
@@ -106,24 +135,31 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
+    /// Makes room for an operation.
+    pub(super) fn reserve(&mut self, index: u32) -> Result<()> {
+        driver::reach(&mut self.active, index)
+    }
+
     pub(super) fn op(&mut self, index: u32) -> &mut Active {
-        let slot = index as usize;
-        if slot >= self.active.len() {
-            self.active.resize_with(slot + 1, Active::default);
-        }
-        &mut self.active[slot]
+        &mut self.active[index as usize]
+    }
+
+    /// Whether there is such an operation at all.
+    pub(super) fn has(&self, index: u32) -> bool {
+        self.active.get(index as usize).is_some_and(|op| op.state != State::Absent)
     }
 
     pub(super) fn known(&mut self, index: u32) -> Option<&mut Known> {
         self.known.get_mut(index as usize)?.as_mut()
     }
 
+    /// Makes room for a resource.
+    pub(super) fn reserve_resource(&mut self, index: u32) -> Result<()> {
+        driver::reach(&mut self.known, index)
+    }
+
     pub(super) fn learn(&mut self, index: u32, known: Known) {
-        let slot = index as usize;
-        if slot >= self.known.len() {
-            self.known.resize_with(slot + 1, || None);
-        }
-        self.known[slot] = Some(known);
+        self.known[index as usize] = Some(known);
     }
 
     pub(super) fn forget(&mut self, index: u32) -> Option<Known> {
@@ -131,7 +167,8 @@ impl Lanes {
     }
 
     /// Puts an operation at the end of a lane of its resource, and answers whether it may begin.
-    pub(super) fn enter(&mut self, index: u32, resource: u32, lane: Lane) -> bool {
+    pub(super) fn enter(&mut self, index: u32, resource: u32) -> bool {
+        let lane = self.op(index).traits.lane;
         let Some(known) = self.known(resource) else { return false };
         known.in_flight += 1;
         let list = &mut known.lanes[lane as usize];
@@ -142,13 +179,13 @@ impl Lanes {
             self.op(previous).next = index;
         }
         let op = self.op(index);
-        (op.resource, op.lane, op.previous, op.next) = (resource, lane, previous, NONE);
+        (op.resource, op.previous, op.next) = (resource, previous, NONE);
         lane == Lane::Free || previous == NONE
     }
 
     /// Takes an operation out of its lane, and answers the one that may begin now.
     pub(super) fn leave(&mut self, index: u32) -> Option<u32> {
-        let Active { resource, lane, previous, next, .. } = *self.op(index);
+        let Active { resource, traits: Traits { lane, .. }, previous, next, .. } = *self.op(index);
         let known = self.known(resource)?;
         known.in_flight -= 1;
         let list = &mut known.lanes[lane as usize];

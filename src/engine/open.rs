@@ -7,7 +7,7 @@ use crate::clock;
 use crate::driver::buffers::Pool;
 use crate::driver::{self, Chosen, DriverSettings};
 use crate::error::{self, Error, Result};
-use crate::lock::{HandOver, Mutex};
+use crate::lock::{HandOver, Mutex, RwLock};
 use crate::sys;
 use crate::table::{Id, Table};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,18 +39,19 @@ impl Engine {
         let opened = Arc::new(HandOver::new());
         let given = Arc::new(HandOver::<Arc<Engine>>::new());
         let (tell, receive) = (opened.clone(), given.clone());
+        let spin_ns = settings.spin_ns;
         let thread = sys::spawn_thread("sideloop", move || {
             let chosen = catch_unwind(AssertUnwindSafe(open))
                 .unwrap_or_else(|_| Err(Error::with(error::SL_ERR_INTERNAL, "opening the driver panicked")));
             match chosen {
                 Ok(Chosen { driver, waker, kind, reason }) => {
-                    tell.give(Ok((waker, kind, reason)));
-                    core::run(receive.wait(), driver);
+                    tell.give(Ok((waker, (kind, reason))));
+                    core::run(receive.wait(), driver, spin_ns);
                 }
                 Err(error) => tell.give(Err(error)),
             }
         })?;
-        let (waker, driver_kind, driver_reason) = match opened.wait() {
+        let (waker, driver) = match opened.wait() {
             Ok(opened) => opened,
             Err(error) => {
                 let _ = thread.join();
@@ -65,8 +66,11 @@ impl Engine {
             buffers: Table::new(u32::MAX, seed),
             pool,
             inbox: Mutex::new(Inbox::default()),
+            asked: AtomicBool::new(false),
+            gate: RwLock::new(false),
+            inline: settings.inline,
             waker,
-            queue: Queue::new(),
+            queue: Queue::new(settings.spin_ns),
             op_ended: Default::default(),
             tally: Tally::default(),
             unclaimed: AtomicU64::new(0),
@@ -76,8 +80,7 @@ impl Engine {
             starved: AtomicBool::new(false),
             deliveries: AtomicU64::new(0),
             wake_socket: settings.wake_socket,
-            driver_kind,
-            driver_reason,
+            driver: Mutex::new(driver),
             thread: Mutex::new(Some(thread)),
         });
         given.give(engine.clone());

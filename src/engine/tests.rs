@@ -5,7 +5,11 @@ use crate::driver::Chosen;
 use crate::driver::{Completion, Driver, Primitive};
 use crate::op::task::TaskOp;
 use crate::sys;
+use std::mem::MaybeUninit;
 use std::time::Duration;
+
+const QUEUE: Delivery = Delivery { route: Route::Queue, callback: None };
+const HANDLE: Delivery = Delivery { route: Route::Handle, callback: None };
 
 /// How the driver comes to grief, once it has been given work.
 #[derive(Clone, Copy)]
@@ -25,6 +29,9 @@ impl Driver for Doomed {
         0
     }
     fn detach(&mut self, _: u32) {}
+    fn reserve(&mut self, _: u32) -> Result<()> {
+        Ok(())
+    }
     fn submit(&mut self, _: u32, _: Primitive) {
         self.given = true;
     }
@@ -47,6 +54,8 @@ fn doomed(grief: Grief) -> Arc<Engine> {
     let settings = Settings {
         driver: DriverChoice::Poll,
         wake_socket: false,
+        inline: true,
+        spin_ns: 0,
         max_operations: 1000,
         max_unclaimed: 10,
         max_resources: 10,
@@ -70,21 +79,22 @@ fn doomed(grief: Grief) -> Arc<Engine> {
 }
 
 fn submit(engine: &Engine, op: TaskOp, delivery: Delivery) -> Result<u64> {
-    engine.batch().submit(|| Ok((Op::Task(op), engine.id(), OpOptions { delivery, user_data: 7, timeout_ns: 0 })))
+    engine
+        .batch()
+        .submit(|| Ok((Op::Task(op), engine.id(), OpOptions { delivery, user_data: 7, timeout_ns: 0, inline: true })))
 }
 
 fn everything_ends_with_an_error(grief: Grief) {
     let engine = doomed(grief);
     let never = u64::MAX / 4;
-    let mut queued: Vec<u64> =
-        (0..3).map(|_| submit(&engine, TaskOp::timer(never, 0), Delivery::Queue).unwrap()).collect();
-    let held = submit(&engine, TaskOp::timer(never, 0), Delivery::Handle).unwrap();
+    let mut queued: Vec<u64> = (0..3).map(|_| submit(&engine, TaskOp::timer(never, 0), QUEUE).unwrap()).collect();
+    let held = submit(&engine, TaskOp::timer(never, 0), HANDLE).unwrap();
     extern "C" fn unused(_: *mut std::ffi::c_void) -> i64 {
         0
     }
     // SAFETY: a region of length 0 promises nothing.
     let nothing = unsafe { sys::Region::new(std::ptr::null_mut(), 0) };
-    queued.push(submit(&engine, TaskOp::work(unused, nothing), Delivery::Queue).unwrap());
+    queued.push(submit(&engine, TaskOp::work(unused, nothing), QUEUE).unwrap());
 
     let event = engine.wait_op(held, u64::MAX).unwrap().unwrap();
     assert_eq!((event.result, event.user_data), (i64::from(error::SL_ERR_INTERNAL), 7));
@@ -102,7 +112,7 @@ fn everything_ends_with_an_error(grief: Grief) {
     ended.sort_unstable();
     queued.sort_unstable();
     assert_eq!(ended, queued);
-    let refused = submit(&engine, TaskOp::nop(), Delivery::Queue).unwrap_err();
+    let refused = submit(&engine, TaskOp::nop(), QUEUE).unwrap_err();
     assert_eq!(refused.status, error::SL_ERR_INTERNAL);
     let counters = engine.counters();
     assert_eq!((counters.accepted, counters.ended, counters.in_flight), (5, 5, 0));

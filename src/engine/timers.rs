@@ -1,9 +1,11 @@
 //! The instants that operations wait for: a heap that knows where each operation stands in it, so that one that ends early
 //! leaves at once. On the loop's thread.
 
+use crate::driver;
+use crate::error::{self, Error, Result};
+
 /// Four children a node: fewer levels than two, and they share a cache line.
 const ARITY: usize = 4;
-const NOWHERE: u32 = u32::MAX;
 
 #[derive(Clone, Copy)]
 struct Entry {
@@ -11,35 +13,56 @@ struct Entry {
     index: u32,
 }
 
+/// Where an operation's entry stands in the heap, plus one; 0: nowhere.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Place(u32);
+
+const NOWHERE: Place = Place(0);
+
+impl Place {
+    fn of(position: usize) -> Self {
+        Place(position as u32 + 1)
+    }
+
+    fn position(self) -> Option<usize> {
+        (self.0 as usize).checked_sub(1)
+    }
+}
+
 /// The earliest instant first; at most one for each operation.
 #[derive(Default)]
 pub(super) struct Timers {
     heap: Vec<Entry>,
-    /// Where each operation's entry stands in the heap.
-    places: Vec<u32>,
+    places: Vec<Place>,
 }
 
 impl Timers {
-    /// Sets or moves an operation's instant.
-    pub(super) fn set(&mut self, index: u32, at: u64) {
-        let slot = index as usize;
-        if slot >= self.places.len() {
-            self.places.resize(slot + 1, NOWHERE);
+    /// Makes room for an operation.
+    pub(super) fn reserve(&mut self, index: u32) -> Result<()> {
+        driver::reach(&mut self.places, index)
+    }
+
+    /// Sets or moves an operation's instant. It fails only for want of memory, and only where there was none before.
+    pub(super) fn set(&mut self, index: u32, at: u64) -> Result<()> {
+        if let Some(position) = self.places[index as usize].position() {
+            self.heap[position].at = at;
+            self.settle(position);
+            return Ok(());
         }
-        let place = self.places[slot];
-        if place == NOWHERE {
-            self.heap.push(Entry { at, index });
-            self.up(self.heap.len() - 1);
-        } else {
-            self.heap[place as usize].at = at;
-            self.settle(place as usize);
+        if self.heap.len() == self.heap.capacity() {
+            // By an eighth, so that little is reserved in vain.
+            let more = (self.heap.len() / 8).max(64);
+            self.heap.try_reserve_exact(more).map_err(|_| Error::new(error::SL_ERR_NO_MEMORY))?;
         }
+        self.heap.push(Entry { at, index });
+        self.up(self.heap.len() - 1);
+        Ok(())
     }
 
     /// Takes an operation's instant out, if it has one.
     pub(super) fn remove(&mut self, index: u32) {
-        let Some(place) = self.places.get_mut(index as usize).filter(|place| **place != NOWHERE) else { return };
-        let place = std::mem::replace(place, NOWHERE) as usize;
+        let Some(place) = self.places.get_mut(index as usize) else { return };
+        let Some(place) = std::mem::replace(place, NOWHERE).position() else { return };
         self.heap.swap_remove(place);
         if place < self.heap.len() {
             self.settle(place);
@@ -94,7 +117,7 @@ impl Timers {
 
     fn put(&mut self, place: usize, entry: Entry) {
         self.heap[place] = entry;
-        self.places[entry.index as usize] = place as u32;
+        self.places[entry.index as usize] = Place::of(place);
     }
 }
 
@@ -115,7 +138,8 @@ mod tests {
                 expected.remove(&index);
             } else {
                 let at = random >> 40;
-                timers.set(index, at);
+                timers.reserve(index).unwrap();
+                timers.set(index, at).unwrap();
                 expected.insert(index, at);
             }
             assert_eq!(timers.first(), expected.values().min().copied(), "round {round}");

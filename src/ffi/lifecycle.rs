@@ -26,6 +26,9 @@ pub const SL_DRIVER_URING: u32 = 2;
 
 /// The wake descriptor shall be a socket, for programs that can only wait for sockets. (On Windows it always is one.)
 pub const SL_LOOP_WAKE_SOCKET: u32 = 1;
+/// No operation of this loop is carried out on the thread that submits it: see "Submitting". For threads that must get back to
+/// their own work at once, like that of a user interface.
+pub const SL_LOOP_NO_INLINE: u32 = 2;
 
 /// How a loop is to be. Set `size` to sizeof(sl_loop_options); leave what you do not care about 0.
 #[repr(C)]
@@ -35,7 +38,7 @@ pub struct LoopOptions {
     pub size: u32,
     /// One of SL_DRIVER_....
     pub driver: u32,
-    /// 0, or SL_LOOP_WAKE_SOCKET.
+    /// SL_LOOP_... bits.
     pub flags: u32,
     /// How many operations may be accepted whose last event is not taken yet: 1 to 4194304; 0 means 65536. Beyond it,
     /// submissions are refused with SL_ERR_AGAIN.
@@ -51,8 +54,10 @@ pub struct LoopOptions {
     pub max_work_threads: u32,
     /// How many bytes a lent receive buffer holds: 512 to 16777216; 0 means 16384.
     pub receive_buffer_size: u32,
-    /// Must be 0.
-    pub reserved: u32,
+    /// For how many microseconds a thread may look for what it waits for, awake, before it sleeps: the loop's for work, and those
+    /// in sl_wait for events. 0 to 1000000; 0, the default, makes them sleep at once. It saves system calls and the time of
+    /// waking, and costs processor time. They look only while what came lately came that soon: an idle loop still costs nothing.
+    pub spin_us: u32,
     /// How many bytes of lent buffers may be out at a time: 0 means 268435456 (256 MiB). Beyond it, operations that need a
     /// lent buffer wait until one is released.
     pub max_lent_bytes: u64,
@@ -120,7 +125,8 @@ pub extern "C" fn sl_loop_close(r#loop: Loop, timeout_ns: u64) -> Status {
     guard(|| registry::close(r#loop, timeout_ns).map(|discarded| discarded.min(i32::MAX as u64) as i32))
 }
 
-/// Says which driver the loop runs on: returns SL_DRIVER_POLL or SL_DRIVER_URING, and writes the reason for the choice as a
+/// Says which driver the loop runs on now (io_uring may be taken away from a program at any time; its loops then go on with
+/// SL_DRIVER_POLL): returns SL_DRIVER_POLL or SL_DRIVER_URING, and writes the reason for the choice as a
 /// sentence into `reason` (at most `capacity` bytes with the NUL at the end, cut where it does not fit). reason may be NULL
 /// when capacity is 0.
 ///
@@ -132,9 +138,10 @@ pub extern "C" fn sl_loop_close(r#loop: Loop, timeout_ns: u64) -> Status {
 pub unsafe extern "C" fn sl_loop_driver(r#loop: Loop, reason: *mut c_char, capacity: usize) -> Status {
     guard(|| {
         let engine = engine(r#loop)?;
+        let (kind, why) = engine.driver();
         // SAFETY: the caller vouches for the buffer.
-        unsafe { write_string(engine.driver_reason(), reason, capacity) }?;
-        Ok(engine.driver_kind() as i32)
+        unsafe { write_string(&why, reason, capacity) }?;
+        Ok(kind as i32)
     })
 }
 
@@ -186,16 +193,15 @@ fn settings(options: &LoopOptions) -> Result<Settings> {
         v if (low..=high).contains(&v) => Ok(v),
         v => Err(Error::invalid(format!("options: {name} is {v}, not 0 or {low} to {high}"))),
     };
-    if options.flags & !SL_LOOP_WAKE_SOCKET != 0 {
+    if options.flags & !(SL_LOOP_WAKE_SOCKET | SL_LOOP_NO_INLINE) != 0 {
         return Err(Error::invalid(format!("options: flags {:#x} has unknown bits", options.flags)));
-    }
-    if options.reserved != 0 {
-        return Err(Error::invalid("options: reserved is not 0"));
     }
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get().min(256) as u32);
     Ok(Settings {
         driver: engine::DriverChoice::from_number(options.driver)?,
         wake_socket: options.flags & SL_LOOP_WAKE_SOCKET != 0,
+        inline: options.flags & SL_LOOP_NO_INLINE == 0,
+        spin_ns: u64::from(ranged("spin_us", options.spin_us, 1, 1_000_000, 0)?) * 1000,
         max_operations: ranged("max_operations", options.max_operations, 1, 1 << 22, 65_536)?,
         max_unclaimed: ranged("max_unclaimed", options.max_unclaimed, 1, 1 << 20, 4096)?,
         max_resources: ranged("max_resources", options.max_resources, 1, 1 << 22, 1 << 20)?,

@@ -2,6 +2,12 @@
 //!
 //! Every function below that ends in `options, op` submits one operation. The same operations can be described by
 //! sl_request and submitted many in one call.
+//!
+//! What takes no waiting is carried out at once, on the thread that submits it, for going to another thread and back takes
+//! longer: a send for which the system has room, a receive for which bytes are there, a read of a file that is in memory (on
+//! Linux), a post. A call does no more than 32 operations and 128 KiB of that, which takes some ten microseconds; the rest goes
+//! to the loop. The event is ready when the call returns. Its order and its delivery are the same as ever: callbacks run where
+//! they always run. SL_OPTION_NO_INLINE turns this off for an operation, SL_LOOP_NO_INLINE for a loop.
 
 use super::events::{Callback, Op as OpId};
 use super::lifecycle::Loop;
@@ -23,6 +29,9 @@ pub const SL_DATA_ONLY: u32 = 4;
 /// sl_path_stat: of a symbolic link itself (lstat).
 pub const SL_NO_FOLLOW: u32 = 8;
 
+/// The operation is not carried out on the thread that submits it.
+pub const SL_OPTION_NO_INLINE: u32 = 1;
+
 /// Function on a worker thread: see sl_work.
 pub type WorkFunction = Option<unsafe extern "C" fn(argument: *mut c_void) -> i64>;
 
@@ -41,12 +50,20 @@ pub struct Options {
     pub timeout_ns: u64,
     /// The callback, for SL_DELIVER_DISPATCH and SL_DELIVER_THREAD; else NULL.
     pub callback: Callback,
+    /// SL_OPTION_... bits.
+    pub flags: u32,
+    /// Must be 0.
+    pub reserved: u32,
 }
 
 // SAFETY: repr(C), starts with its size; zero integers and a NULL callback are valid.
 unsafe impl Versioned for Options {
-    const SIZES: &'static [u32] = &[size_of::<Self>() as u32];
+    // The first version ended with the callback.
+    const SIZES: &'static [u32] = &[size_of::<Self>() as u32 - 8, size_of::<Self>() as u32];
 }
+
+const NO_OPTIONS: Options =
+    Options { size: 0, delivery: 0, user_data: 0, timeout_ns: 0, callback: None, flags: 0, reserved: 0 };
 
 /// One operation, described. Which fields count depends on `kind`; set the others to 0.
 ///
@@ -88,12 +105,12 @@ pub struct Request {
     pub offset: i64,
     /// SL_EXACT, SL_MULTISHOT, ... or SL_OPEN_..., as the table says.
     pub flags: u32,
-    /// The permissions of a file that is created (like 0644; Windows ignores them); else 0.
+    /// The permissions of a file that is created (like 0644; on Windows only whether anybody may write counts); else 0.
     pub mode: u32,
     /// One of SL_DELIVER_....
     pub delivery: u32,
-    /// Must be 0.
-    pub reserved: u32,
+    /// SL_OPTION_... bits.
+    pub options: u32,
     /// Comes back in every event of the operation.
     pub user_data: u64,
     /// The deadline in nanoseconds from now; 0: none.
@@ -122,7 +139,7 @@ impl Request {
             flags: 0,
             mode: 0,
             delivery: 0,
-            reserved: 0,
+            options: 0,
             user_data: 0,
             timeout_ns: 0,
             callback: None,
@@ -187,15 +204,17 @@ pub unsafe extern "C" fn sl_submit(r#loop: Loop, requests: *const Request, count
 pub(super) unsafe fn submit_one(mut request: Request, options: *const Options, op: *mut OpId) -> Status {
     guard(|| {
         let engine = registry::find(request.target)?;
-        let default =
-            Options { size: size_of::<Options>() as u32, delivery: 0, user_data: 0, timeout_ns: 0, callback: None };
         let id = engine.batch().submit(|| {
             // SAFETY: the caller vouches for `options`.
-            let options = unsafe { read_optional(options, "options", default) }?;
+            let options = unsafe { read_optional(options, "options", NO_OPTIONS) }?;
             request.delivery = options.delivery;
             request.user_data = options.user_data;
             request.timeout_ns = options.timeout_ns;
             request.callback = options.callback;
+            request.options = options.flags;
+            if options.reserved != 0 {
+                return Err(Error::invalid("options: reserved is not 0"));
+            }
             // SAFETY: the caller vouches for what the request points to.
             unsafe { submission(&request) }
         })?;
@@ -219,9 +238,6 @@ unsafe fn submission(request: &Request) -> Result<Submission> {
 /// # Safety
 /// What the request points to is valid as its function says.
 unsafe fn decode(request: &Request) -> Result<Op> {
-    if request.reserved != 0 {
-        return Err(Error::invalid("request: reserved is not 0"));
-    }
     // SAFETY: passed on from the caller.
     unsafe {
         match request.kind {
@@ -235,7 +251,11 @@ unsafe fn decode(request: &Request) -> Result<Op> {
 
 fn op_options(request: &Request) -> Result<OpOptions> {
     let delivery = Delivery::from_parts(request.delivery, request.callback)?;
-    Ok(OpOptions { delivery, user_data: request.user_data, timeout_ns: request.timeout_ns })
+    if request.options & !SL_OPTION_NO_INLINE != 0 {
+        return Err(Error::invalid(format!("options {:#x} has unknown bits", request.options)));
+    }
+    let inline = request.options & SL_OPTION_NO_INLINE == 0;
+    Ok(OpOptions { delivery, user_data: request.user_data, timeout_ns: request.timeout_ns, inline })
 }
 
 /// Refuses flag bits that this kind of operation does not have.

@@ -277,8 +277,8 @@ pub unsafe extern "C" fn sl_peer_address(stream: Stream, address: *mut Address) 
     unsafe { address_of(stream, address, sys::Handle::peer_address) }
 }
 
-/// Gives a connected stream socket of yours (on Unix also one end of a pipe) to a loop, which makes it non-blocking and closes it
-/// from then on.
+/// Gives a connected stream socket of yours (on Unix also one end of a pipe) to a loop, which from then on makes it block or not
+/// as it needs, and closes it.
 ///
 /// Any thread. Errors: SL_ERR_NULL, SL_ERR_BAD_DESCRIPTOR (the descriptor stays yours, as after every error), SL_ERR_UNSUPPORTED
 /// (neither a socket nor a pipe), SL_ERR_AGAIN, those of the id.
@@ -299,7 +299,7 @@ pub unsafe extern "C" fn sl_stream_adopt(r#loop: Loop, descriptor: Descriptor, s
     })
 }
 
-/// Gives a listening stream socket of yours to a loop, which makes it non-blocking and closes it from then on.
+/// Gives a listening stream socket of yours to a loop, which from then on makes it block or not as it needs, and closes it.
 ///
 /// Any thread. Errors: as for sl_stream_adopt.
 ///

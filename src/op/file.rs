@@ -2,25 +2,27 @@
 
 use super::intake::Intake;
 use super::kinds::*;
-use super::whole::WholeRead;
+use super::whole::{self, WholeRead};
 use super::{Context, Lane, Outcome, Step, TargetKind};
+use crate::driver::buffers::{Lent, Pool};
 use crate::driver::{Completion, Primitive, Value};
 use crate::error::{self, Error, Result};
-use crate::sys::{Data, OpenFlags, Path, StatTarget, Target};
+use crate::sys::{Data, Handle, OpenFlags, Path, StatTarget, Target};
 use crate::table::Kind;
+use std::sync::Arc;
 
 /// An operation on a file or a path.
 pub(crate) struct FileOp(Work);
 
 enum Work {
     Open { path: Path, flags: OpenFlags },
-    Read { intake: Intake, offset: Option<u64> },
-    Write { from: Data, offset: Option<u64>, done: usize },
+    Read { intake: Intake, offset: Offset },
+    Write { from: Data, offset: Offset, done: usize },
     Sync { data_only: bool },
     Truncate { length: u64 },
     Stat { target: StatTarget },
     StatPath { path: Path, follow: bool, target: StatTarget },
-    ReadPath { path: Path, steps: Option<WholeRead> },
+    ReadPath { path: Path, steps: Option<Box<WholeRead>> },
     WritePath { path: Path, from: Data, flags: OpenFlags },
 }
 
@@ -32,12 +34,12 @@ impl FileOp {
 
     /// Reads at an offset or at the current position; `exact`: until full or the end.
     pub(crate) fn read(into: Target, offset: Option<u64>, exact: bool) -> Self {
-        FileOp(Work::Read { intake: Intake::new(into, exact), offset })
+        FileOp(Work::Read { intake: Intake::new(into, exact), offset: Offset::new(offset) })
     }
 
     /// Writes all, at an offset or at the current position.
     pub(crate) fn write(from: Data, offset: Option<u64>) -> Self {
-        FileOp(Work::Write { from, offset, done: 0 })
+        FileOp(Work::Write { from, offset: Offset::new(offset), done: 0 })
     }
 
     /// Makes what was written safe.
@@ -74,19 +76,20 @@ impl FileOp {
         Ok(Step::Run(match &mut self.0 {
             Work::Open { path, flags } => Primitive::Open { path: path.clone(), flags: *flags },
             Work::Read { intake, offset } => {
-                let offset = advanced(*offset, intake.done());
-                Primitive::Read { file: cx.file()?, into: intake.target(), offset }
+                Primitive::Read { file: cx.file()?, into: intake.target(), offset: offset.advanced(intake.done()) }
             }
             Work::Write { from, offset, done } => {
                 if from.len() == 0 {
                     return Ok(Step::End(Outcome::Done(*done as i64)));
                 }
-                Primitive::Write { file: cx.file()?, from: from.clone(), offset: advanced(*offset, *done) }
+                Primitive::Write { file: cx.file()?, from: from.clone(), offset: offset.advanced(*done) }
             }
             Work::Sync { data_only } => Primitive::Sync { file: cx.file()?, data_only: *data_only },
             Work::Truncate { length } => Primitive::Truncate { file: cx.file()?, length: *length },
-            Work::Stat { .. } => Primitive::Stat { file: cx.file()? },
-            Work::StatPath { path, follow, .. } => Primitive::StatPath { path: path.clone(), follow: *follow },
+            Work::Stat { target } => Primitive::Stat { file: cx.file()?, target: *target },
+            Work::StatPath { path, follow, target } => {
+                Primitive::StatPath { path: path.clone(), follow: *follow, target: *target }
+            }
             Work::ReadPath { path, steps } => {
                 if cx.driver.steps_are_cheap() {
                     return steps.get_or_insert_default().next(path, cx);
@@ -106,7 +109,12 @@ impl FileOp {
             Err(error) => return Ok(Step::End(Outcome::Failed(error, completion.done + self.done()))),
         };
         let outcome = match (&mut self.0, value) {
-            (Work::ReadPath { path, steps: Some(steps) }, value) => return steps.completed(path, cx, value),
+            (Work::ReadPath { path, steps: Some(steps) }, value) if cx.driver.steps_are_cheap() => {
+                return steps.completed(path, cx, value);
+            }
+            // A step that another driver has carried out: this one begins anew.
+            (Work::ReadPath { .. }, Value::Opened(_) | Value::Count(_)) => return self.next(cx),
+            (_, Value::Again) => return self.next(cx),
             (Work::Open { .. }, Value::Opened(handle)) => Outcome::Opened(handle, None),
             (Work::Read { intake, .. }, Value::Count(count)) => {
                 if intake.took(count) {
@@ -123,17 +131,41 @@ impl FileOp {
                 from.advance(count);
                 return self.next(cx);
             }
-            (Work::Stat { target } | Work::StatPath { target, .. }, Value::Stat(stat)) => {
-                target.fill(&stat);
-                Outcome::Done(0)
-            }
             (Work::WritePath { .. }, Value::Count(count)) => Outcome::Done(count as i64),
-            (Work::Sync { .. } | Work::Truncate { .. } | Work::Read { .. } | Work::ReadPath { .. }, Value::Nothing) => {
-                Outcome::Done(0)
-            }
+            (Work::Open { .. } | Work::Write { .. } | Work::WritePath { .. }, _) => Outcome::internal(),
+            (_, Value::Nothing) => Outcome::Done(0),
             _ => Outcome::internal(),
         };
         Ok(Step::End(outcome))
+    }
+
+    /// Reads that may be carried out on the caller's thread: those that the kernel can be asked for what is in memory of.
+    pub(super) fn inline_bytes(&self, buffers: &Pool) -> Option<usize> {
+        if !Handle::READS_NOW {
+            return None;
+        }
+        match &self.0 {
+            Work::Read { intake, offset } if !offset.is_current() => Some(match intake.target() {
+                Target::Caller(data) => data.len(),
+                Target::Lend(0) => buffers.piece(0),
+                Target::Lend(length) => length,
+            }),
+            // Most files are no larger.
+            Work::ReadPath { .. } => Some(buffers.piece(0)),
+            _ => None,
+        }
+    }
+
+    /// Errors are the loop's to find: whatever the kernel says here, there it says what counts.
+    pub(super) fn attempt(&mut self, file: Option<&Handle>, buffers: &Arc<Pool>, most: usize) -> Option<Outcome> {
+        match &mut self.0 {
+            Work::Read { intake, offset: Offset(offset) } => match intake.target() {
+                Target::Lend(length) => read_lent(file?, *offset, buffers.take(length).ok()??),
+                Target::Caller(_) => read_now(file?, *offset, intake),
+            },
+            Work::ReadPath { path, steps } => whole::read_cached(path, steps, buffers, most + buffers.piece(0)),
+            _ => None,
+        }
     }
 
     pub(super) fn done(&self) -> u64 {
@@ -181,13 +213,56 @@ impl FileOp {
 
     pub(super) fn lane(&self) -> Lane {
         match &self.0 {
-            Work::Read { offset: None, .. } | Work::Write { offset: None, .. } => Lane::Read,
+            Work::Read { offset, .. } | Work::Write { offset, .. } if offset.is_current() => Lane::Read,
             _ => Lane::Free,
         }
     }
 }
 
-/// An offset moved on by what is done; the current position moves by itself.
-fn advanced(offset: Option<u64>, done: usize) -> Option<u64> {
-    offset.map(|at| at.saturating_add(done as u64))
+/// Reads what is in memory into the caller's; None where not all is that was asked for and the file has.
+fn read_now(file: &Handle, offset: u64, intake: &mut Intake) -> Option<Outcome> {
+    loop {
+        let Target::Caller(data) = intake.target() else { return None };
+        let count = file.read_now(&data, offset.checked_add(intake.done() as u64)?).ok()?;
+        intake.took(count);
+        if count == 0 || count == data.len() {
+            return Some(Outcome::Done(intake.done() as i64));
+        }
+    }
+}
+
+/// Likewise, into a lent buffer.
+fn read_lent(file: &Handle, offset: u64, mut lent: Lent) -> Option<Outcome> {
+    let mut filled = 0;
+    loop {
+        let mut rest = lent.as_data();
+        rest.advance(filled);
+        let left = rest.len();
+        let count = file.read_now(&rest, offset.checked_add(filled as u64)?).ok()?;
+        filled += count;
+        if count == 0 || count == left {
+            return Some(if filled == 0 { Outcome::Done(0) } else { Outcome::Lent(lent.filled(filled)) });
+        }
+    }
+}
+
+/// Where in a file: an offset, or the current position. A number, so that operations stay small; offsets end at i64::MAX.
+#[derive(Clone, Copy)]
+struct Offset(u64);
+
+impl Offset {
+    const CURRENT: Offset = Offset(u64::MAX);
+
+    fn new(offset: Option<u64>) -> Self {
+        offset.map_or(Offset::CURRENT, Offset)
+    }
+
+    fn is_current(self) -> bool {
+        self.0 == u64::MAX
+    }
+
+    /// Moved on by what is done; the current position moves by itself.
+    fn advanced(self, done: usize) -> Option<u64> {
+        (!self.is_current()).then(|| self.0.saturating_add(done as u64))
+    }
 }

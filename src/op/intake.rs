@@ -32,6 +32,11 @@ impl Intake {
         self.done
     }
 
+    /// Whether the caller's memory has no room left.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(&self.into, Target::Caller(data) if data.len() == 0)
+    }
+
     pub(super) fn is_vectored(&self) -> bool {
         matches!(self.into, Target::Caller(Data::Many(..)))
     }

@@ -86,6 +86,54 @@ pub(crate) enum Lane {
     Free = 2,
 }
 
+/// What the engine must know of an operation before it comes to it.
+#[derive(Clone, Copy)]
+pub(crate) struct Traits {
+    pub(crate) lane: Lane,
+    flags: u8,
+}
+
+impl Traits {
+    const CLOSES: u8 = 1;
+    const OPENS: u8 = 2;
+    const MULTISHOT: u8 = 4;
+    const TIMER: u8 = 8;
+
+    fn new(lane: Lane) -> Self {
+        Traits { lane, flags: 0 }
+    }
+
+    fn with(self, flag: u8, wanted: bool) -> Self {
+        Traits { flags: self.flags | if wanted { flag } else { 0 }, ..self }
+    }
+
+    /// It closes its resource.
+    pub(crate) fn closes(self) -> bool {
+        self.flags & Self::CLOSES != 0
+    }
+
+    /// It opens resources.
+    pub(crate) fn opens(self) -> bool {
+        self.flags & Self::OPENS != 0
+    }
+
+    /// It posts events flagged MORE.
+    pub(crate) fn multishot(self) -> bool {
+        self.flags & Self::MULTISHOT != 0
+    }
+
+    /// It is a timer: a tick that waits to be taken holds back the next.
+    pub(crate) fn is_timer(self) -> bool {
+        self.flags & Self::TIMER != 0
+    }
+}
+
+impl Default for Traits {
+    fn default() -> Self {
+        Traits::new(Lane::Free)
+    }
+}
+
 /// The resource that an operation works on, where it works on one.
 pub(crate) enum Place {
     Loop,
@@ -98,6 +146,8 @@ pub(crate) struct Context<'a> {
     pub(crate) place: &'a Place,
     pub(crate) buffers: &'a Arc<Pool>,
     pub(crate) driver: &'a mut dyn Driver,
+    /// There is ample room for what a multishot operation brings, so that the driver may go on by itself.
+    pub(crate) ample: bool,
 }
 
 impl Context<'_> {
@@ -174,37 +224,36 @@ impl Op {
         }
     }
 
-    pub(crate) fn lane(&self) -> Lane {
+    pub(crate) fn traits(&self) -> Traits {
+        let free = Traits::default();
         match self {
-            Op::File(op) => op.lane(),
-            Op::Tcp(op) => op.lane(),
-            Op::Task(_) => Lane::Free,
+            Op::File(op) => Traits::new(op.lane()).with(Traits::OPENS, op.opens()),
+            Op::Tcp(op) => {
+                let traits = Traits::new(op.lane()).with(Traits::OPENS, op.opens());
+                traits.with(Traits::MULTISHOT, op.is_multishot())
+            }
+            Op::Task(task::TaskOp::Close) => free.with(Traits::CLOSES, true),
+            Op::Task(op) => free.with(Traits::MULTISHOT, op.is_multishot()).with(Traits::TIMER, op.is_timer()),
         }
     }
 
-    /// Whether it opens resources.
-    pub(crate) fn opens(&self) -> bool {
+    /// How many bytes it moves at most, where it may be carried out on its caller's thread; None where it may not.
+    pub(crate) fn inline_bytes(&self, buffers: &Pool) -> Option<usize> {
         match self {
-            Op::File(op) => op.opens(),
-            Op::Tcp(op) => op.opens(),
-            Op::Task(_) => false,
+            Op::File(op) => op.inline_bytes(buffers),
+            Op::Tcp(op) => op.inline_bytes(buffers),
+            Op::Task(op) => op.inline_bytes(),
         }
     }
 
-    /// Whether it posts events flagged MORE.
-    pub(crate) fn is_multishot(&self) -> bool {
+    /// Carries it out on its caller's thread as far as that goes without blocking, and answers what came of it; None where the
+    /// loop must do it, or the rest of it. `handle` is that of its resource, where it works on one. `most`: how many bytes more than
+    /// `inline_bytes` said, where only the attempt can tell.
+    pub(crate) fn attempt(&mut self, handle: Option<&Handle>, buffers: &Arc<Pool>, most: usize) -> Option<Outcome> {
         match self {
-            Op::File(_) => false,
-            Op::Tcp(op) => op.is_multishot(),
-            Op::Task(op) => op.is_multishot(),
+            Op::File(op) => op.attempt(handle, buffers, most),
+            Op::Tcp(op) => op.attempt(handle?, buffers),
+            Op::Task(op) => op.attempt(),
         }
-    }
-
-    pub(crate) fn is_timer(&self) -> bool {
-        matches!(self, Op::Task(task::TaskOp::Timer { .. }))
-    }
-
-    pub(crate) fn is_close(&self) -> bool {
-        matches!(self, Op::Task(task::TaskOp::Close))
     }
 }

@@ -56,6 +56,7 @@ impl TaskOp {
 
     pub(super) fn completed(&mut self, completion: Completion) -> Step {
         Step::End(match completion.result {
+            Ok(Value::Again) => return self.next(),
             Ok(Value::Nothing) => Outcome::Done(0),
             Ok(Value::Number(number)) => Outcome::Done(number),
             Ok(_) => Outcome::internal(),
@@ -75,6 +76,22 @@ impl TaskOp {
 
     pub(super) fn is_multishot(&self) -> bool {
         matches!(self, TaskOp::Timer { period: 1.., .. })
+    }
+
+    pub(super) fn is_timer(&self) -> bool {
+        matches!(self, TaskOp::Timer { .. })
+    }
+
+    /// A post needs nobody else. A nop could do without, too, but it is there to go through the loop.
+    pub(super) fn inline_bytes(&self) -> Option<usize> {
+        matches!(self, TaskOp::Post { .. }).then_some(0)
+    }
+
+    pub(super) fn attempt(&mut self) -> Option<Outcome> {
+        match self {
+            TaskOp::Post { value } => Some(Outcome::Done(*value)),
+            _ => None,
+        }
     }
 }
 

@@ -4,10 +4,12 @@ use super::intake::Intake;
 use super::kinds::*;
 use super::{Context, Lane, Outcome, Step, TargetKind};
 use crate::clock;
+use crate::driver::buffers::Pool;
 use crate::driver::{Completion, Primitive, Socket, Value};
 use crate::error::{self, Error, Result};
-use crate::sys::{self, Data, Target};
+use crate::sys::{self, Data, Handle, Target};
 use crate::table::Kind;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -55,15 +57,28 @@ impl TcpOp {
     pub(super) fn next(&mut self, cx: &mut Context<'_>) -> Result<Step> {
         Ok(Step::Run(match &mut self.0 {
             Work::Accept { rest_until, .. } if *rest_until > clock::now() => return Ok(Step::Until(*rest_until)),
-            Work::Accept { .. } => Primitive::Accept { listener: cx.socket()? },
+            Work::Accept { multishot, .. } => {
+                Primitive::Accept { listener: cx.socket()?, multishot: *multishot && cx.ample }
+            }
             Work::Connect { address, stream } => {
-                let handle = Arc::new(sys::start_stream(*address)?);
-                let socket = Socket { key: cx.driver.attach(&handle), handle };
-                *stream = Some(socket.clone());
+                let socket = match stream {
+                    Some(socket) => socket.clone(),
+                    None => {
+                        let handle = Arc::new(sys::start_stream(*address)?);
+                        stream.insert(Socket { key: cx.driver.attach(&handle), handle }).clone()
+                    }
+                };
                 Primitive::Connect { stream: socket, address: *address }
             }
-            Work::Receive { intake, .. } => {
-                Primitive::Receive { stream: cx.socket()?, into: piece(intake.target(), cx) }
+            // Asked for nothing, the system would wait for a byte all the same.
+            Work::Receive { intake, .. } if intake.is_full() => {
+                return Ok(Step::End(Outcome::Done(intake.done() as i64)));
+            }
+            Work::Receive { intake, multishot } => {
+                let into = piece(intake.target(), cx.buffers);
+                // Where the driver goes on by itself, it brings whole receive buffers.
+                let whole = matches!(into, Target::Lend(length) if length == cx.buffers.piece(0));
+                Primitive::Receive { stream: cx.socket()?, into, multishot: *multishot && whole && cx.ample }
             }
             Work::Send { from, done } => {
                 if from.len() == 0 {
@@ -78,6 +93,7 @@ impl TcpOp {
     pub(super) fn completed(&mut self, cx: &mut Context<'_>, completion: Completion) -> Result<Step> {
         let value = match completion.result {
             Ok(Value::Starved(needed)) => return Ok(Step::Starve(needed)),
+            Ok(Value::Again) => return self.next(cx),
             Ok(value) => value,
             Err(error) => return self.failed(error),
         };
@@ -120,6 +136,41 @@ impl TcpOp {
                 Ok(Step::Until(*rest_until))
             }
             _ => Err(error),
+        }
+    }
+
+    /// Sends and single receives may be carried out on the caller's thread.
+    pub(super) fn inline_bytes(&self, buffers: &Pool) -> Option<usize> {
+        match &self.0 {
+            Work::Receive { intake, multishot: false } => Some(match piece(intake.target(), buffers) {
+                Target::Caller(data) => data.len(),
+                Target::Lend(length) => length,
+            }),
+            Work::Send { from, .. } => Some(from.len()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn attempt(&mut self, stream: &Handle, buffers: &Arc<Pool>) -> Option<Outcome> {
+        match &mut self.0 {
+            Work::Receive { intake, .. } => match piece(intake.target(), buffers) {
+                Target::Lend(length) => receive_lent(stream, length, buffers),
+                Target::Caller(_) => receive_now(stream, intake),
+            },
+            Work::Send { from, done } => {
+                while from.len() > 0 {
+                    match stream.send_now(from) {
+                        Ok(count) => {
+                            *done += count;
+                            from.advance(count);
+                        }
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                        Err(error) => return Some(Outcome::Failed(error.into(), *done as u64)),
+                    }
+                }
+                Some(Outcome::Done(*done as i64))
+            }
+            _ => None,
         }
     }
 
@@ -178,9 +229,36 @@ impl TcpOp {
 }
 
 /// A lent buffer for a piece of a stream, no larger than the pieces that the loop receives.
-fn piece(into: Target, cx: &Context<'_>) -> Target {
+fn piece(into: Target, buffers: &Pool) -> Target {
     match into {
-        Target::Lend(length) => Target::Lend(cx.buffers.piece(length)),
+        Target::Lend(length) => Target::Lend(buffers.piece(length)),
         caller => caller,
+    }
+}
+
+/// Receives what there is into the caller's memory; None where there is nothing, or not enough.
+fn receive_now(stream: &Handle, intake: &mut Intake) -> Option<Outcome> {
+    loop {
+        let Target::Caller(data) = intake.target() else { return None };
+        let count = match data.regions().next().map_or(Ok(0), |region| stream.receive_now(region)) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(error) => return Some(Outcome::Failed(error.into(), intake.done() as u64)),
+        };
+        if !intake.took(count) {
+            return Some(Outcome::Done(intake.done() as i64));
+        }
+    }
+}
+
+/// Receives what there is into a lent buffer; None where there is nothing, or no buffer.
+fn receive_lent(stream: &Handle, length: usize, buffers: &Arc<Pool>) -> Option<Outcome> {
+    let mut lent = buffers.take(length).ok()??;
+    let region = lent.as_data().regions().next()?;
+    match stream.receive_now(region) {
+        Ok(0) => Some(Outcome::Done(0)),
+        Ok(count) => Some(Outcome::Lent(lent.filled(count))),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        Err(error) => Some(Outcome::failed(error.into())),
     }
 }

@@ -56,15 +56,16 @@ impl Handle {
 
     /// Whether calls on it say `WouldBlock` instead of waiting.
     pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
-        let fd = self.descriptor() as i32;
-        // SAFETY: these calls read and set the flags of a descriptor that we own. They do not fail on one that is open.
-        unsafe {
-            let flags = libc::fcntl(fd, libc::F_GETFL);
-            let wanted = if nonblocking { flags | libc::O_NONBLOCK } else { flags & !libc::O_NONBLOCK };
-            if flags >= 0 && wanted != flags {
-                libc::fcntl(fd, libc::F_SETFL, wanted);
-            }
-        }
+        set_nonblocking(self.descriptor() as i32, nonblocking);
+    }
+
+    /// Whether it is a named pipe that nobody has at the other end, or has said anything at.
+    pub(crate) fn is_lonely_pipe(&self) -> bool {
+        let Handle::File(file) = self else { return false };
+        let mut poll = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN | libc::POLLOUT, revents: 0 };
+        // SAFETY: one structure, which outlives the call; it does not wait. A regular file always is ready.
+        let ready = unsafe { libc::poll(&mut poll, 1, 0) } != 0;
+        !ready && file.metadata().is_ok_and(|metadata| std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type()))
     }
 
     pub(crate) fn is_pipe(&self) -> bool {
@@ -78,6 +79,25 @@ impl Handle {
             Handle::Stream(socket) | Handle::Listener(socket) => socket.into_raw_fd(),
         };
     }
+}
+
+/// Whether calls on a descriptor of ours say `WouldBlock` instead of waiting.
+pub(crate) fn set_nonblocking(fd: i32, nonblocking: bool) {
+    // SAFETY: these calls read and set the flags of a descriptor that we own. They do not fail on one that is open.
+    unsafe {
+        let flags = libc::fcntl(fd, libc::F_GETFL);
+        let wanted = if nonblocking { flags | libc::O_NONBLOCK } else { flags & !libc::O_NONBLOCK };
+        if flags >= 0 && wanted != flags {
+            libc::fcntl(fd, libc::F_SETFL, wanted);
+        }
+    }
+}
+
+/// Whether every write to a descriptor of ours goes to the end of its file.
+pub(crate) fn appends(fd: i32) -> bool {
+    // SAFETY: it only asks; -1, which is no descriptor, gives an error.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    flags >= 0 && flags & libc::O_APPEND != 0
 }
 
 /// Whether the program runs with more rights than whoever started it (getauxval(3), AT_SECURE).

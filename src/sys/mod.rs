@@ -8,6 +8,8 @@
 //!   system thought of that.
 //! - A call on a file may block, and belongs on a worker thread. A call on a stream or listener never blocks, and says
 //!   `WouldBlock` where it would. All are repeated when a signal interrupts them, and none raises SIGPIPE that anybody notices.
+//! - `receive_now` and `send_now` never block either, on any thread, whatever the descriptor's flags. `read_now`, `open_cached`
+//!   and `regular_length` carry out what needs no device, where the system can be asked for that (`READS_NOW`).
 //! - `Registration` ties a stream or listener to a mio registry. `attempt` wraps every non-blocking call on it, because
 //!   Windows arms the next readiness event only when it sees the `WouldBlock`.
 //! - `Wake` is a descriptor that is readable exactly while it is set.
@@ -15,6 +17,8 @@
 //! - `fork_generation` grows in the child of every fork.
 //! - `status_of_code` names the codes of the system that `std::io::ErrorKind` leaves unnamed.
 
+#[cfg(target_os = "linux")]
+mod cached;
 #[cfg(target_os = "linux")]
 mod linux;
 mod memory;
@@ -31,7 +35,7 @@ mod windows;
 use windows as platform;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{EventCounter, is_privileged, statx_to_stat};
+pub(crate) use linux::{EventCounter, appends, is_privileged, set_nonblocking, statx_to_stat};
 pub(crate) use memory::{Data, FileKind, FileStat, Region, StatTarget, Target};
 pub(crate) use platform::{
     Handle, Path, Registration, Wake, adopt_file, adopt_listener, adopt_stream, check_file_descriptor,
@@ -146,6 +150,24 @@ impl SocketOption {
             SocketOption::SendBuffer => socket.send_buffer_size()? as i64,
             SocketOption::Linger => socket.linger()?.map_or(-1, |time| time.as_secs() as i64),
         })
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Handle {
+    /// No other system can be asked to read only what is in memory.
+    pub(crate) const READS_NOW: bool = false;
+
+    pub(crate) fn read_now(&self, _: &Data, _: u64) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::WouldBlock.into())
+    }
+
+    pub(crate) fn open_cached(_: &Path) -> std::io::Result<Handle> {
+        Err(std::io::ErrorKind::WouldBlock.into())
+    }
+
+    pub(crate) fn regular_length(&self) -> Option<u64> {
+        None
     }
 }
 

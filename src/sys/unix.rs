@@ -1,5 +1,9 @@
 //! The platform on Unix: see the contract in mod.rs.
 
+#[cfg(target_os = "linux")]
+mod call;
+#[cfg(not(target_os = "linux"))]
+use libc as call;
 mod process;
 pub(crate) use process::{Wake, fork_generation, spawn_thread};
 
@@ -48,7 +52,7 @@ pub(crate) enum Handle {
 }
 
 /// Repeats a call that a signal interrupted (our threads block signals, but a debugger's stop interrupts all the same).
-fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
+pub(super) fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
     loop {
         let result = call();
         if result >= 0 {
@@ -103,7 +107,7 @@ impl Handle {
         self.fd() as isize
     }
 
-    fn fd(&self) -> RawFd {
+    pub(super) fn fd(&self) -> RawFd {
         match self {
             Handle::File(file) | Handle::Pipe(file) => file.as_raw_fd(),
             Handle::Stream(socket) | Handle::Listener(socket) => socket.as_raw_fd(),
@@ -197,10 +201,13 @@ impl Handle {
     pub(crate) fn connect(&self, address: SocketAddr) -> io::Result<()> {
         let Handle::Stream(socket) = self else { return Err(io::ErrorKind::Unsupported.into()) };
         match socket.connect(&SockAddr::from(address)) {
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => {
-                Err(io::ErrorKind::WouldBlock.into())
-            }
-            other => other,
+            // EALREADY, EISCONN: another driver has begun it.
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EINPROGRESS | libc::EINTR | libc::EALREADY) => Err(io::ErrorKind::WouldBlock.into()),
+                Some(libc::EISCONN) => Ok(()),
+                _ => Err(error),
+            },
+            Ok(()) => Ok(()),
         }
     }
 
@@ -219,22 +226,46 @@ impl Handle {
 
     /// Receives what there is.
     pub(crate) fn receive(&self, into: Region) -> io::Result<usize> {
+        self.receive_with(into, 0)
+    }
+
+    /// Likewise, also where the descriptor itself is one that waits. What cannot be asked that way (a pipe) says `WouldBlock`.
+    pub(crate) fn receive_now(&self, into: Region) -> io::Result<usize> {
+        match self {
+            Handle::Stream(_) => self.receive_with(into, libc::MSG_DONTWAIT),
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn receive_with(&self, into: Region, flags: c_int) -> io::Result<usize> {
         let (fd, pointer, length) = (self.fd(), into.pointer().cast(), into.len());
         match self {
             // SAFETY: the region is the caller's memory until the operation's last event, which comes after this call.
-            Handle::Stream(_) => retry(|| unsafe { libc::recv(fd, pointer, length, 0) }),
+            Handle::Stream(_) => retry(|| unsafe { call::recv(fd, pointer, length, flags) }),
             // SAFETY: as above.
-            _ => retry(|| unsafe { libc::read(fd, pointer, length) }),
+            _ => retry(|| unsafe { call::read(fd, pointer, length) }),
         }
     }
 
     /// Sends what the system takes.
     pub(crate) fn send(&self, from: &Data) -> io::Result<usize> {
+        self.send_with(from, NO_SIGNAL)
+    }
+
+    /// Likewise, also where the descriptor itself is one that waits. What cannot be asked that way (a pipe) says `WouldBlock`.
+    pub(crate) fn send_now(&self, from: &Data) -> io::Result<usize> {
+        match self {
+            Handle::Stream(_) => self.send_with(from, NO_SIGNAL | libc::MSG_DONTWAIT),
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn send_with(&self, from: &Data, flags: c_int) -> io::Result<usize> {
         let fd = self.fd();
         match (self, from) {
             (Handle::Stream(_), Data::One(region)) => {
                 // SAFETY: the region is the caller's memory until the operation's last event, which comes after this call.
-                retry(|| unsafe { libc::send(fd, region.pointer().cast(), region.len(), NO_SIGNAL) })
+                retry(|| unsafe { call::send(fd, region.pointer().cast(), region.len(), flags) })
             }
             (Handle::Stream(_), _) => with_pieces(from, |pieces| {
                 // SAFETY: all-zero is a message without address, control data and flags.
@@ -242,7 +273,7 @@ impl Handle {
                 message.msg_iov = pieces.as_ptr().cast_mut();
                 message.msg_iovlen = pieces.len() as _;
                 // SAFETY: `message` names the pieces, which outlive the call; their memory is the caller's until the last event.
-                retry(|| unsafe { libc::sendmsg(fd, &message, NO_SIGNAL) })
+                retry(|| unsafe { call::sendmsg(fd, &message, flags) })
             }),
             // A pipe has no MSG_NOSIGNAL; SIGPIPE stays pending on our thread, which blocks it.
             _ => self.write(from, None),
@@ -314,7 +345,7 @@ impl Handle {
 }
 
 /// Calls with the pieces of memory that are left, as many as one system call is given.
-fn with_pieces(data: &Data, call: impl FnOnce(&[libc::iovec]) -> io::Result<usize>) -> io::Result<usize> {
+pub(super) fn with_pieces(data: &Data, call: impl FnOnce(&[libc::iovec]) -> io::Result<usize>) -> io::Result<usize> {
     let mut pieces = [const { MaybeUninit::<libc::iovec>::uninit() }; PIECES];
     let mut count = 0;
     for (piece, region) in pieces.iter_mut().zip(data.regions()) {

@@ -169,6 +169,16 @@ impl Handle {
         socket.recv(unsafe { std::slice::from_raw_parts_mut(into.pointer().cast(), into.len().min(PORTION)) })
     }
 
+    /// Likewise: streams are non-blocking here.
+    pub(crate) fn receive_now(&self, into: Region) -> io::Result<usize> {
+        self.receive(into)
+    }
+
+    /// See `send`.
+    pub(crate) fn send_now(&self, from: &Data) -> io::Result<usize> {
+        self.send(from)
+    }
+
     /// Sends what the system takes.
     pub(crate) fn send(&self, from: &Data) -> io::Result<usize> {
         let socket = self.stream()?;

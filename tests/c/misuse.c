@@ -119,7 +119,7 @@ static void check_ranges(void)
     request.kind = 1000;
     CHECK_IS(sl_submit(loop, &request, 1, &op), SL_ERR_INVALID);
     request = request_of(SL_NOP, loop);
-    request.reserved = 1;
+    request.options = 2;
     CHECK_IS(sl_submit(loop, &request, 1, &op), SL_ERR_INVALID);
     sl_loop_options loop_options = {0};
     loop_options.size = sizeof loop_options;

@@ -6,6 +6,8 @@
 
 #include "harness.h"
 
+#include <sys/stat.h>
+
 #include <stdatomic.h>
 
 #if defined(_WIN32)
@@ -361,7 +363,7 @@ static sl_status call_submit(caller *c)
         r->size = pick(c, 32) ? r->size : (uint32_t)pick(c, 256);
         r->flags = any_flags(c);
         r->mode = pick(c, 8) ? 0 : any_flags(c);
-        r->reserved = pick(c, 32) ? 0 : 1;
+        r->options = pick(c, 32) ? pick(c, 2) : 2;
         r->work = pick(c, 4) ? work_function : NULL;
         r->buffer = any_memory(c);
         r->length = any_length(c);
@@ -463,7 +465,7 @@ static sl_status call_end(caller *c)
         return sl_loop_open(NULL, NULL);
     default:
         options.size = (uint32_t)pick(c, 64);
-        options.reserved = 1;
+        options.spin_us = 1000001;
         return sl_loop_open(&options, pick(c, 2) ? &fresh : NULL);
     }
 }
@@ -570,9 +572,12 @@ int main(int argc, char **argv)
     close_socket(listener);
     free(callers);
     free(threads);
-    remove("a.tmp");
-    remove("b.tmp");
-    remove("\xff\xfe.tmp");
+    static const char *const made[] = {"a.tmp", "b.tmp", "\xff\xfe.tmp"};
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+        // Some are made read-only, and such a file cannot be removed on Windows.
+        chmod(made[i], 0600);
+        remove(made[i]);
+    }
     check_returned(before);
     printf("%zu calls: %llu fine, %llu refused, %llu loops replaced\n", calls, (unsigned long long)accepted_calls,
            (unsigned long long)refused_calls, (unsigned long long)reopened);

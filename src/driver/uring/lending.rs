@@ -31,6 +31,9 @@ pub(super) struct Lending {
     pool: Arc<Pool>,
 }
 
+// SAFETY: the memory of the ring belongs to it alone, and is used by one thread at a time, with `&mut`.
+unsafe impl Send for Lending {}
+
 impl Lending {
     /// How many buffers a pool can spare for the kernel; 0 where its limit is too tight for that.
     pub(super) fn size_for(pool: &Pool) -> u16 {

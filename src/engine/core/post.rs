@@ -1,148 +1,135 @@
 //! What the loop's thread makes of an outcome: an event, and its way to the caller.
 
-use super::super::event::{CallbackFunction, Delivery, Event, SL_EVENT_LENT, SL_EVENT_MORE, SL_EVENT_PARTIAL};
-use super::super::{OpSlot, SHARDS};
-use super::{Core, Gone};
-use crate::error::{self, Error};
+use super::super::event::{Event, Route, SL_EVENT_MORE};
+use super::super::{SHARDS, Work};
+use super::Core;
+use crate::engine::lanes::Stop;
+use crate::engine::queue::{Line, Taken};
+use crate::error;
 use crate::op::Outcome;
-use crate::table::Kind;
-use std::ptr;
+use crate::table::{Id, Kind};
 use std::sync::atomic::Ordering;
 
+/// So many events are gathered at most before they are delivered. Room for them is made once, so that it cannot be missing.
+pub(super) const GATHERED: usize = 128;
+
 impl Core {
-    /// Turns an outcome into an event of the operation.
-    fn event(&mut self, index: u32, outcome: Outcome, last: bool) -> Option<(Event, Delivery)> {
-        let mut event = Event {
-            user_data: 0,
-            result: 0,
-            op: 0,
-            detail: 0,
-            kind: 0,
-            flags: if last { 0 } else { SL_EVENT_MORE },
-            os_error: 0,
-            data: ptr::null_mut(),
-        };
-        match outcome {
-            Outcome::Done(number) => event.result = number,
-            Outcome::Failed(error, done) => fail(&mut event, &error, done),
-            Outcome::Opened(handle, key) => {
-                let place = self.take_reserved(index);
-                event.result = self.engine.add_resource(place, handle, key) as i64;
-            }
-            Outcome::Lent(mut lent) => {
-                let (length, pointer) = (lent.len() as i64, lent.pointer());
-                match self.engine.buffers.insert(lent, |_| Ok(())) {
-                    Ok(place) => {
-                        event.result = length;
-                        event.data = pointer.cast();
-                        event.detail = self.engine.bits(Kind::Buffer, place);
-                        event.flags |= SL_EVENT_LENT;
-                    }
-                    Err(error) => fail(&mut event, &error, 0),
-                }
-            }
-        }
-        let generation = self.engine.ops.generation(index);
-        let mut slot = self.engine.ops.at(index)?;
-        event.user_data = slot.user_data;
-        event.op = self.engine.bits(Kind::Operation, (index, generation));
-        event.kind = slot.op.kind() as u16;
-        if last {
-            self.engine.tally.ended.add(1);
-            slot.ended = Some(None);
-            slot.delivered_in = self.deliveries + 1;
-        } else if slot.op.is_timer() && !matches!(slot.delivery, Delivery::Thread(_)) {
-            slot.tick_waits = true;
-        }
-        Some((event, slot.delivery))
+    /// Turns an outcome into an event, but for what its operation knows.
+    fn event(&mut self, index: u32, outcome: Outcome) -> Event {
+        let Outcome::Opened(handle, key) = outcome else { return self.engine.event(outcome) };
+        let place = self.take_reserved(index);
+        Event { result: self.engine.add_resource(place, handle, key) as i64, ..Event::default() }
     }
 
-    pub(super) fn post_more(&mut self, index: u32, outcome: Outcome) {
-        let Some((event, delivery)) = self.event(index, outcome, false) else { return };
+    /// Posts an event flagged MORE, unless the operation was asked to stop: what it has opened since is closed again, and
+    /// what there is no room for when its resource is closed is dropped.
+    pub(super) fn post_unless_stopped(&mut self, index: u32, outcome: Outcome) {
+        let op = *self.lanes.op(index);
+        let unwanted = match op.stop {
+            None => false,
+            Some(Stop::Closed) if op.bounded && self.must_pause(index) => true,
+            Some(_) => matches!(outcome, Outcome::Opened(..)),
+        };
+        if !unwanted {
+            self.post_more(index, outcome);
+        }
+    }
+
+    fn post_more(&mut self, index: u32, outcome: Outcome) {
+        let event = self.event(index, outcome);
+        let timer = self.lanes.op(index).traits.is_timer();
+        let Some(mut slot) = self.engine.ops.at(index) else { return };
+        let Work::Live(op) = &slot.work else { return };
+        let op_id = self.engine.bits(Kind::Operation, (index, slot.generation()));
+        let flags = event.flags | SL_EVENT_MORE;
+        let event = Event { op: op_id, user_data: slot.user_data, kind: op.kind() as u16, flags, ..event };
+        let (route, callback) = (slot.route, slot.callback);
+        slot.tick_waits = timer && route != Route::Thread;
+        drop(slot);
         self.engine.tally.more.add(1);
-        if let Delivery::Thread(callback) = delivery {
-            return self.own_calls.push((event, callback));
+        let call = (event, callback);
+        match route {
+            Route::Thread => self.own.push_more(call),
+            route => {
+                self.engine.unclaimed.fetch_add(1, Ordering::SeqCst);
+                self.lines[usize::from(route == Route::Dispatch)].push_more(call);
+            }
         }
-        self.engine.unclaimed.fetch_add(1, Ordering::SeqCst);
-        match delivery {
-            Delivery::Dispatch(callback) => self.calls.push((event, callback)),
-            _ => self.events.push(event),
-        }
+        self.deliver_when_full();
     }
 
     pub(super) fn post_last(&mut self, index: u32, outcome: Outcome) {
-        let Some((event, delivery)) = self.event(index, outcome, true) else { return };
+        let event = self.event(index, outcome);
+        let tally = &self.engine.tally;
         match event.result {
-            result if result == i64::from(error::SL_ERR_CANCELLED) => self.engine.tally.cancelled.add(1),
-            result if result == i64::from(error::SL_ERR_TIMED_OUT) => self.engine.tally.timed_out.add(1),
+            result if result == i64::from(error::SL_ERR_CANCELLED) => tally.cancelled.add(1),
+            result if result == i64::from(error::SL_ERR_TIMED_OUT) => tally.timed_out.add(1),
             _ => {}
         }
-        match delivery {
-            Delivery::Queue => self.events.push(event),
-            Delivery::Dispatch(callback) => self.calls.push((event, callback)),
-            Delivery::Thread(callback) => {
-                self.engine.ops.release(index);
-                self.own_calls.push((event, callback));
+        let Some(mut slot) = self.engine.ops.at(index) else { return };
+        let Work::Live(op) = &slot.work else { return };
+        tally.ended.add(1);
+        let event = Event { user_data: slot.user_data, kind: op.kind() as u16, ..event };
+        let route = slot.route;
+        let delivered_in = if route == Route::Handle { 0 } else { self.deliveries + 1 };
+        let op = std::mem::replace(&mut slot.work, Work::Ended(event, delivered_in));
+        drop(slot);
+        drop(op);
+        match route {
+            Route::Queue => self.lines[0].push_last(index),
+            Route::Dispatch => self.lines[1].push_last(index),
+            Route::Thread => self.own.push_last(index),
+            Route::Handle => {
+                let (lock, ended) = &self.engine.op_ended[index as usize % SHARDS];
+                drop(lock.lock());
+                ended.notify_all();
             }
-            Delivery::Handle => self.keep(index, event),
         }
+        self.deliver_when_full();
     }
 
-    /// Leaves an event with its operation, for whoever waits for just this one.
-    fn keep(&self, index: u32, event: Event) {
-        if let Some(mut slot) = self.engine.ops.at(index) {
-            slot.ended = Some(Some(event));
-            slot.delivered_in = 0;
+    fn deliver_when_full(&mut self) {
+        let full = self.lines.iter().chain([&self.own]).any(|line| line.len() >= GATHERED);
+        if full || self.left.len() >= GATHERED {
+            self.deliver();
         }
-        let (lock, ended) = &self.engine.op_ended[index as usize % SHARDS];
-        drop(lock.lock());
-        ended.notify_all();
     }
 
     /// Hands over what has come to pass, and runs this thread's callbacks. They may bring new commands.
     pub(super) fn deliver(&mut self) {
-        self.engine.queue.post(&mut self.events, &mut self.calls);
+        self.engine.queue.post(&mut self.lines);
         self.deliveries += 1;
         self.engine.deliveries.store(self.deliveries, Ordering::Release);
-        if !self.own_calls.is_empty() {
-            let mut calls = std::mem::take(&mut self.own_calls);
-            self.engine.tally.taken.add(calls.len() as u64);
-            let id = self.engine.id();
-            calls.drain(..).for_each(|(event, callback): (Event, CallbackFunction)| callback.run(id, &event));
-            self.own_calls = calls;
+        // Only now: whoever finds a lane free, and goes on in it at once, comes after the events of those before.
+        for (resource, lane) in self.left.drain(..) {
+            let Ok(id) = Id::from_bits(resource) else { continue };
+            if let Ok(mut resource) = self.engine.resources.get(id.index, id.generation) {
+                resource.busy[lane as usize] -= 1;
+            }
+        }
+        if !self.own.is_empty() {
+            let mut own = std::mem::take(&mut self.own);
+            self.run_own(&mut own);
+            self.own = own;
         }
         self.engine.tally.workers.store(u64::from(self.driver.workers()), Ordering::Relaxed);
     }
 
-    /// The driver failed, or this thread panicked: every operation ends with an error, when nothing touches its memory any more.
-    pub(super) fn fail(&mut self) {
-        {
-            let mut inbox = self.engine.inbox.lock();
-            (inbox.shut, inbox.failed) = (true, true);
-            inbox.commands.clear();
-        }
-        // Workers end with the driver; what a kernel still had in hand it gives back.
-        self.driver = Box::new(Gone);
-        for index in 0..self.engine.ops.made() {
-            let unended =
-                self.engine.ops.at(index).is_some_and(|slot: crate::table::Entry<'_, OpSlot>| slot.ended.is_none());
-            if unended {
-                self.post_last(index, Outcome::failed(Error::new(error::SL_ERR_INTERNAL)));
+    fn run_own(&self, own: &mut Line) {
+        let id = self.engine.id();
+        self.engine.tally.taken.add(own.len() as u64);
+        while let Some(taken) = own.pop() {
+            let call = match taken {
+                Taken::More(call) => Some(call),
+                Taken::Last(index) => {
+                    let call = self.engine.take_last(index);
+                    self.engine.ops.recycle([index]);
+                    call
+                }
+            };
+            if let Some((event, Some(callback))) = call {
+                callback.run(id, &event);
             }
         }
-        for index in 0..self.engine.resources.made() {
-            self.lanes.forget(index);
-            self.engine.resources.release(index);
-        }
-        self.deliver();
-    }
-}
-
-fn fail(event: &mut Event, error: &Error, done: u64) {
-    event.result = i64::from(error.status);
-    event.os_error = error.os;
-    if done > 0 {
-        event.detail = done;
-        event.flags |= SL_EVENT_PARTIAL;
     }
 }

@@ -81,6 +81,7 @@ SL_DRIVER_AUTO: Final = 0
 SL_DRIVER_POLL: Final = 1
 SL_DRIVER_URING: Final = 2
 SL_LOOP_WAKE_SOCKET: Final = 1
+SL_LOOP_NO_INLINE: Final = 2
 SL_EVENT_MORE: Final = 1
 SL_EVENT_LENT: Final = 2
 SL_EVENT_PARTIAL: Final = 4
@@ -114,6 +115,7 @@ SL_EXACT: Final = 1
 SL_MULTISHOT: Final = 2
 SL_DATA_ONLY: Final = 4
 SL_NO_FOLLOW: Final = 8
+SL_OPTION_NO_INLINE: Final = 1
 SL_OFFSET_CURRENT: Final = -1
 SL_OPEN_READ: Final = 1
 SL_OPEN_WRITE: Final = 2
@@ -415,7 +417,7 @@ class LoopOptions(_Structure):
     size: int
     # One of SL_DRIVER_....
     driver: int
-    # 0, or SL_LOOP_WAKE_SOCKET.
+    # SL_LOOP_... bits.
     flags: int
     # How many operations may be accepted whose last event is not taken yet: 1 to 4194304; 0 means 65536. Beyond it,
     # submissions are refused with SL_ERR_AGAIN.
@@ -431,8 +433,11 @@ class LoopOptions(_Structure):
     max_work_threads: int
     # How many bytes a lent receive buffer holds: 512 to 16777216; 0 means 16384.
     receive_buffer_size: int
-    # Must be 0.
-    reserved: int
+    # For how many microseconds a thread may look for what it waits for, awake, before it sleeps: the loop's for work,
+    # and those in sl_wait for events. 0 to 1000000; 0, the default, makes them sleep at once. It saves system calls
+    # and the time of waking, and costs processor time. They look only while what came lately came that soon: an idle
+    # loop still costs nothing.
+    spin_us: int
     # How many bytes of lent buffers may be out at a time: 0 means 268435456 (256 MiB). Beyond it, operations that
     # need a lent buffer wait until one is released.
     max_lent_bytes: int
@@ -447,7 +452,7 @@ class LoopOptions(_Structure):
         ("max_file_threads", c_uint32),
         ("max_work_threads", c_uint32),
         ("receive_buffer_size", c_uint32),
-        ("reserved", c_uint32),
+        ("spin_us", c_uint32),
         ("max_lent_bytes", c_uint64),
     ]
     # The same for the struct module, padding at the end included.
@@ -505,12 +510,12 @@ class Request(_Structure):
     offset: int
     # SL_EXACT, SL_MULTISHOT, ... or SL_OPEN_..., as the table says.
     flags: int
-    # The permissions of a file that is created (like 0644; Windows ignores them); else 0.
+    # The permissions of a file that is created (like 0644; on Windows only whether anybody may write counts); else 0.
     mode: int
     # One of SL_DELIVER_....
     delivery: int
-    # Must be 0.
-    reserved: int
+    # SL_OPTION_... bits.
+    options: int
     # Comes back in every event of the operation.
     user_data: int
     # The deadline in nanoseconds from now; 0: none.
@@ -530,7 +535,7 @@ class Request(_Structure):
         ("flags", c_uint32),
         ("mode", c_uint32),
         ("delivery", c_uint32),
-        ("reserved", c_uint32),
+        ("options", c_uint32),
         ("user_data", c_uint64),
         ("timeout_ns", c_uint64),
         ("callback", c_void_p),
@@ -554,6 +559,10 @@ class Options(_Structure):
     timeout_ns: int
     # The callback, for SL_DELIVER_DISPATCH and SL_DELIVER_THREAD; else NULL.
     callback: Optional[int]
+    # SL_OPTION_... bits.
+    flags: int
+    # Must be 0.
+    reserved: int
 
     _fields_ = [
         ("size", c_uint32),
@@ -561,9 +570,11 @@ class Options(_Structure):
         ("user_data", c_uint64),
         ("timeout_ns", c_uint64),
         ("callback", c_void_p),
+        ("flags", c_uint32),
+        ("reserved", c_uint32),
     ]
     # The same for the struct module, padding at the end included.
-    FORMAT = "IIQQP0Q"
+    FORMAT = "IIQQPII0Q"
 
 
 class Slice(_Structure):

@@ -70,8 +70,9 @@ def _encode_path(path: Path) -> bytes:
 class Loop(Engine):
     """An event loop with a thread of its own. A context manager: leaving it closes it.
 
-    driver: "auto", "poll" or "uring". wake_socket: `fileno` shall be a socket. The limits are those of sl_loop_options
-    in sideloop.h; 0 stands for the library's default.
+    driver: "auto", "poll" or "uring". wake_socket: `fileno` shall be a socket. inline=False: nothing is carried out on
+    the thread that submits it, for threads that must get back to their own work at once. spin_us and the limits are
+    those of sl_loop_options in sideloop.h; 0 stands for the library's default.
     """
 
     def __init__(
@@ -79,6 +80,8 @@ class Loop(Engine):
         *,
         driver: Literal["auto", "poll", "uring"] = "auto",
         wake_socket: bool = False,
+        inline: bool = True,
+        spin_us: int = 0,
         max_operations: int = 0,
         max_unclaimed: int = 0,
         max_resources: int = 0,
@@ -90,6 +93,7 @@ class Loop(Engine):
         # Before anything can fail: the destructor asks.
         self._closed = True
         limits = {
+            "spin_us": spin_us,
             "max_operations": max_operations,
             "max_unclaimed": max_unclaimed,
             "max_resources": max_resources,
@@ -104,7 +108,7 @@ class Loop(Engine):
                 raise ValueError(f"{name} is out of range: {value}")
         if driver not in _DRIVERS:
             raise ValueError(f"driver {driver!r} is none of {', '.join(_DRIVERS)}")
-        flags = _abi.SL_LOOP_WAKE_SOCKET if wake_socket else 0
+        flags = (_abi.SL_LOOP_WAKE_SOCKET if wake_socket else 0) | (0 if inline else _abi.SL_LOOP_NO_INLINE)
         super().__init__(_abi.LoopOptions(driver=_DRIVERS[driver], flags=flags, **limits))
 
     # Events.

@@ -1,0 +1,134 @@
+//! The life of the loop's thread: how it begins, how another one goes on for it when its driver is taken away, and how it ends, also
+//! when something has gone wrong.
+
+use super::Core;
+use crate::driver::{Completion, Driver, DriverChoice, Primitive};
+use crate::engine::{Engine, OpSlot};
+use crate::error::{self, Error, Result};
+use crate::lock::HandOver;
+use crate::op::Outcome;
+use crate::sys::{self, Handle};
+use crate::table::Entry;
+use crate::thread_mark;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// The life of the loop's thread.
+pub(in crate::engine) fn run(engine: Arc<Engine>, driver: Box<dyn Driver>, spin_ns: u64) {
+    thread_mark::set(engine.id());
+    live(Core::new(engine, driver, spin_ns));
+}
+
+fn live(mut core: Core) {
+    let engine = core.engine.clone();
+    let lived = catch_unwind(AssertUnwindSafe(|| {
+        while !core.is_done() {
+            core.turn()?;
+        }
+        Ok::<(), Error>(())
+    }));
+    match lived {
+        Ok(Ok(())) => {
+            drop(core);
+            engine.queue.finish();
+        }
+        Ok(Err(error)) if core.driver.is_replaceable() => succeed(core, error),
+        _ => end_failed(core),
+    }
+}
+
+fn end_failed(mut core: Core) {
+    let engine = core.engine.clone();
+    core.fail();
+    drop(core);
+    engine.queue.finish();
+}
+
+/// Has another thread go on, with another driver, when this one has ended.
+fn succeed(core: Core, reason: Error) {
+    let engine = core.engine.clone();
+    let given = Arc::new(HandOver::<(Core, Option<JoinHandle<()>>)>::new());
+    let receive = given.clone();
+    let mut thread = engine.thread.lock();
+    let spawned = sys::spawn_thread("sideloop", move || {
+        let (mut core, predecessor) = receive.wait();
+        if let Some(predecessor) = predecessor {
+            let _ = predecessor.join();
+        }
+        thread_mark::set(core.engine.id());
+        match catch_unwind(AssertUnwindSafe(|| core.replace_driver(&reason))) {
+            Ok(Ok(())) => live(core),
+            _ => end_failed(core),
+        }
+    });
+    match spawned {
+        Ok(successor) => {
+            given.give((core, thread.replace(successor)));
+        }
+        Err(_) => {
+            drop(thread);
+            end_failed(core);
+        }
+    }
+}
+
+impl Core {
+    /// Has another driver take over from one that failed.
+    fn replace_driver(&mut self, reason: &Error) -> Result<()> {
+        let driver = std::mem::replace(&mut self.driver, Box::new(Gone));
+        let (driver, completed) = driver.replace()?;
+        self.driver = driver;
+        *self.engine.driver.lock() = (DriverChoice::Poll, format!("poll, because {}", reason.detail));
+        for completion in completed.into_iter().chain(std::mem::take(&mut self.completed)) {
+            self.complete(completion);
+        }
+        Ok(())
+    }
+
+    /// The driver failed, or this thread panicked: every operation ends with an error, when nothing touches its memory any more.
+    fn fail(&mut self) {
+        *self.engine.gate.write() = true;
+        {
+            let mut inbox = self.engine.inbox.lock();
+            (inbox.shut, inbox.failed) = (true, true);
+            inbox.commands.clear();
+        }
+        // Workers end with the driver; what a kernel still had in hand it gives back.
+        self.driver = Box::new(Gone);
+        for index in 0..self.engine.ops.made() {
+            let live = self.engine.ops.at(index).is_some_and(|slot: Entry<'_, OpSlot>| slot.is_live());
+            if live {
+                self.post_last(index, Outcome::failed(Error::new(error::SL_ERR_INTERNAL)));
+            }
+        }
+        for index in 0..self.engine.resources.made() {
+            self.lanes.forget(index);
+            self.engine.resources.release(index);
+        }
+        self.take_ended();
+        self.deliver();
+    }
+}
+
+/// Stands where a driver was that is gone.
+struct Gone;
+
+impl Driver for Gone {
+    fn attach(&mut self, _: &Arc<Handle>) -> u32 {
+        0
+    }
+    fn detach(&mut self, _: u32) {}
+    fn reserve(&mut self, _: u32) -> Result<()> {
+        Ok(())
+    }
+    fn submit(&mut self, _: u32, _: Primitive) {}
+    fn cancel(&mut self, _: u32) {}
+    fn wait(&mut self, _: Option<Duration>, _: &mut Vec<Completion>) -> Result<()> {
+        Ok(())
+    }
+    fn workers(&self) -> u32 {
+        0
+    }
+}
