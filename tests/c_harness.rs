@@ -166,6 +166,11 @@ fn chaos() {
 }
 
 #[test]
+fn differential() {
+    run("differential", &["15000"]);
+}
+
+#[test]
 fn fork() {
     run("fork", &[]);
 }
@@ -235,6 +240,16 @@ fn limits() {
 #[test]
 fn lent() {
     run("lent", &[]);
+}
+
+#[test]
+fn inline() {
+    run("inline", &["100"]);
+}
+
+#[test]
+fn refused() {
+    run("refused", &[]);
 }
 
 #[test]
@@ -325,6 +340,7 @@ const UNDER_VALGRIND: &[(&str, &[&str])] = &[
     ("misuse_random", &["20000", "8"]),
     ("threads", &["4000", "8", "4"]),
     ("chaos", &["3000", "4"]),
+    ("differential", &["2000", "1", "0", "1"]),
     ("fork", &["4", "2"]),
     ("wake_poll", &["300"]),
     ("wake_epoll", &["200"]),
