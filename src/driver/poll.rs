@@ -69,7 +69,6 @@ pub(crate) struct PollDriver {
     settings: DriverSettings,
     /// What wakes this driver where it goes on for another.
     #[cfg(target_os = "linux")]
-    #[expect(dead_code, reason = "it is only held")]
     wake: Option<Arc<sys::EventCounter>>,
 }
 
@@ -81,7 +80,12 @@ impl PollDriver {
             // It fails only where the poll is gone, and then nobody is asleep.
             let _ = mio_waker.wake();
         });
-        let driver = PollDriver {
+        let workers = Workers::new(&settings, &waker);
+        Ok((Self::new(poll, workers, settings), waker))
+    }
+
+    fn new(poll: Poll, workers: Workers, settings: DriverSettings) -> Self {
+        PollDriver {
             poll,
             events: Events::with_capacity(EVENTS),
             attached: Vec::new(),
@@ -90,12 +94,11 @@ impl PollDriver {
             rounds: 0,
             pending: Vec::new(),
             completed: Vec::new(),
-            workers: Workers::new(&settings, &waker),
+            workers,
             settings,
             #[cfg(target_os = "linux")]
             wake: None,
-        };
-        Ok((driver, waker))
+        }
     }
 
     /// Goes on for a driver that cannot: with its workers; so many tokens, and what the workers were given; so many keys of
@@ -112,19 +115,8 @@ impl PollDriver {
         // Each wake adds to the counter, and each is an edge.
         let descriptor = wake.descriptor();
         poll.registry().register(&mut mio::unix::SourceFd(&descriptor), WAKER, mio::Interest::READABLE)?;
-        let mut driver = PollDriver {
-            poll,
-            events: Events::with_capacity(EVENTS),
-            attached: Vec::new(),
-            free,
-            untried: Vec::new(),
-            rounds: 0,
-            pending: Vec::new(),
-            completed: Vec::new(),
-            workers,
-            settings,
-            wake: Some(wake),
-        };
+        let mut driver = Self::new(poll, workers, settings);
+        (driver.free, driver.wake) = (free, Some(wake));
         driver.attached.resize_with(keys, Attached::default);
         driver.pending.resize_with(tokens, Pending::default);
         for (token, given) in given {

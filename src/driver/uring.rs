@@ -261,9 +261,9 @@ impl UringDriver {
             },
             _ => flight.value(result),
         };
-        let path = flight.extra.as_mut().and_then(|extra| extra.path.take());
+        let opening = flight.extra.as_mut().and_then(|extra| Some((extra.path.take()?, extra.flags)));
         self.keep(flight.extra);
-        match path {
+        match opening {
             Some((path, flags)) if flight.what == What::Open && !flight.cancelled && is_early(&outcome) => {
                 if let Ok(Value::Opened(handle)) = outcome {
                     self.held_open.push((token, handle));

@@ -11,7 +11,7 @@ use super::lanes::{Active, Known, Lanes, NONE, State, Stop};
 use super::patience::Patience;
 use super::queue::Line;
 use super::timers::Timers;
-use super::{Command, Engine, Start, Work};
+use super::{Command, Engine, Inbox, Start, Work};
 use crate::clock;
 use crate::driver::{Completion, Driver, Primitive, Socket};
 use crate::error::{self, Error, Result};
@@ -122,9 +122,12 @@ impl Core {
     fn take_commands(&mut self) {
         // Before the look: what comes after it sets this again.
         self.engine.asked.swap(false, Ordering::AcqRel);
-        std::mem::swap(&mut self.commands, &mut self.engine.inbox.lock().commands);
-        self.take_ended();
         let mut commands = std::mem::take(&mut self.commands);
+        {
+            let mut inbox = self.engine.inbox.lock();
+            std::mem::swap(&mut commands, &mut inbox.commands);
+            take_ended(&mut inbox, &mut self.own);
+        }
         for command in commands.drain(..) {
             self.obey(command);
         }
@@ -133,14 +136,6 @@ impl Core {
             commands.shrink_to(KEPT);
         }
         self.commands = commands;
-    }
-
-    /// Takes what ended on its caller's thread, and has a callback for this one.
-    fn take_ended(&mut self) {
-        let mut inbox = self.engine.inbox.lock();
-        for index in inbox.ended.drain(..) {
-            self.own.push_last(index);
-        }
     }
 
     fn obey(&mut self, command: Command) {
@@ -509,6 +504,11 @@ impl Core {
         }
         self.close(index, NONE);
     }
+}
+
+/// Takes what ended on its caller's thread, and has a callback for the loop's.
+fn take_ended(inbox: &mut Inbox, own: &mut Line) {
+    inbox.ended.drain(..).for_each(|index| own.push_last(index));
 }
 
 /// What an operation ends with that was asked to stop.

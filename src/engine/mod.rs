@@ -120,6 +120,17 @@ struct Inbox {
     failed: bool,
 }
 
+impl Inbox {
+    /// Whether anything new is accepted; if not, why.
+    fn check(&self) -> Result<()> {
+        match (self.failed, self.shut) {
+            (true, _) => Err(Error::with(error::SL_ERR_INTERNAL, "the loop has failed; close it")),
+            (_, true) => Err(Error::new(error::SL_ERR_SHUT_DOWN)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Threads that wait for single operations sleep on one of these.
 const SHARDS: usize = 16;
 
@@ -214,9 +225,7 @@ impl Engine {
     pub(crate) fn adopt(&self, open: impl FnOnce() -> Result<Handle>) -> Result<u64> {
         // Under the inbox's lock: what is adopted before a shutdown is found by it, and nothing is adopted after.
         let inbox = self.inbox.lock();
-        if inbox.shut {
-            return Err(Error::new(error::SL_ERR_SHUT_DOWN));
-        }
+        inbox.check()?;
         let index = self.resources.reserve(|_| Ok(()))?;
         match open() {
             Ok(handle) => Ok(self.add_resource(index, handle, None)),

@@ -114,6 +114,13 @@ pub(super) struct Queue {
 }
 
 impl State {
+    /// Makes room in a line for so many last events, and so many flagged MORE.
+    fn reserve(&mut self, line: usize, last: usize, more: usize) -> Result<()> {
+        self.lines[line].reserve(last + more, more)?;
+        (self.room[line], self.more_room[line]) = (last, more);
+        Ok(())
+    }
+
     /// The wake descriptor never lies: it is set and cleared under the lock under which events come and go.
     fn tell(&mut self) {
         let waiting = self.lines.iter().any(|line| !line.is_empty());
@@ -142,15 +149,10 @@ impl Queue {
     /// Makes room for the last events of `count` operations, so that posting one cannot fail.
     pub(super) fn reserve(&self, count: usize) -> Result<()> {
         let mut state = self.state.lock();
-        let more = state.more_room[0];
-        state.lines[0].reserve(count + more, more)?;
-        state.room[0] = count;
-        if state.room[1] > 0 {
-            let more = state.more_room[1];
-            state.lines[1].reserve(count + more, more)?;
-            state.room[1] = count;
-        }
-        Ok(())
+        let more = state.more_room;
+        state.reserve(0, count, more[0])?;
+        // The other line only where somebody uses it.
+        if state.room[1] > 0 { state.reserve(1, count, more[1]) } else { Ok(()) }
     }
 
     /// Makes room where only some operations need it: for their callbacks in sl_dispatch, for their events flagged MORE.
@@ -159,8 +161,7 @@ impl Queue {
         let (line, all) = (which as usize, state.room[0]);
         let more = more.max(state.more_room[line]);
         if state.room[line] < all || state.more_room[line] < more {
-            state.lines[line].reserve(all + more, more)?;
-            (state.room[line], state.more_room[line]) = (all, more);
+            state.reserve(line, all, more)?;
         }
         Ok(())
     }

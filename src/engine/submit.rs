@@ -74,12 +74,7 @@ impl Engine {
     /// Puts a command where the loop's thread finds it. The caller wakes the thread.
     fn hand_over(&self, command: Command) -> Result<()> {
         let mut inbox = self.inbox.lock();
-        if inbox.failed {
-            return Err(Error::with(error::SL_ERR_INTERNAL, "the loop has failed; close it"));
-        }
-        if inbox.shut {
-            return Err(Error::new(error::SL_ERR_SHUT_DOWN));
-        }
+        inbox.check()?;
         inbox.commands.try_reserve(1).map_err(|_| Error::new(error::SL_ERR_NO_MEMORY))?;
         inbox.commands.push(command);
         self.asked.store(true, Ordering::Release);
@@ -157,7 +152,7 @@ impl<'a> Batch<'a> {
         let OpOptions { delivery, user_data, timeout_ns, inline } = options;
         let lane = if traits.lane == Lane::Free { None } else { Some(traits.lane as usize) };
         let busy = resource.as_ref().zip(lane).is_some_and(|(resource, lane)| resource.busy[lane] > 0);
-        if inline && engine.inline && !busy && self.allows(&op)? {
+        if inline && engine.inline && !busy && self.allows(&op) {
             let handle = resource.as_ref().map(|resource| &*resource.handle);
             let outcome = op.attempt(handle, &engine.pool, self.bytes_left);
             // It may have taken a lent buffer, and given it back.
@@ -191,28 +186,24 @@ impl<'a> Batch<'a> {
     }
 
     /// Whether this call may carry the operation out itself.
-    fn allows(&mut self, op: &Op) -> Result<bool> {
+    fn allows(&mut self, op: &Op) -> bool {
         let engine = self.engine;
-        let Some(bytes) = op.inline_bytes(&engine.pool) else { return Ok(false) };
+        let Some(bytes) = op.inline_bytes(&engine.pool) else { return false };
         // Others wait for lent memory, and it goes to them first.
         if bytes > self.bytes_left || self.attempts == INLINE_OPERATIONS || engine.starved.load(Ordering::SeqCst) {
-            return Ok(false);
+            return false;
         }
         if self.gate.is_none() {
             // Never waited for: whoever closes it waits for those inside, and they may wait for a resource that is locked here.
             self.gate = engine.gate.try_read();
         }
-        let Some(gate) = &self.gate else { return Ok(false) };
-        if **gate {
-            let failed = engine.inbox.lock().failed;
-            return Err(match failed {
-                true => Error::with(error::SL_ERR_INTERNAL, "the loop has failed; close it"),
-                false => Error::new(error::SL_ERR_SHUT_DOWN),
-            });
+        // Closed: handing it over says why.
+        if self.gate.as_ref().is_none_or(|gate| **gate) {
+            return false;
         }
         self.attempts += 1;
         self.bytes_left -= bytes;
-        Ok(true)
+        true
     }
 
     /// Ends an operation that was carried out here: its event is posted with those of the whole call, or at once.

@@ -50,7 +50,9 @@ pub(super) struct Extra {
     pub(super) lent: Option<Lent>,
     /// What is being closed.
     handle: Option<Handle>,
-    pub(super) path: Option<(Path, sys::OpenFlags)>,
+    pub(super) path: Option<Path>,
+    /// How `path` is being opened.
+    pub(super) flags: sys::OpenFlags,
     pieces: Vec<libc::iovec>,
     message: libc::msghdr,
     address: Option<SockAddr>,
@@ -67,6 +69,7 @@ impl Extra {
             lent: None,
             handle: None,
             path: None,
+            flags: sys::OpenFlags::default(),
             pieces: Vec::new(),
             // SAFETY: all-zero is a message without parts.
             message: unsafe { zeroed() },
@@ -198,7 +201,8 @@ fn entry(
     Ok(match primitive {
         Primitive::Open { path, flags } => {
             let (bits, at) = (sys::open_bits(&flags), path.as_ptr());
-            extra.ok_or_else(missing)?.path = Some((path, flags));
+            let extra = extra.ok_or_else(missing)?;
+            (extra.path, extra.flags) = (Some(path), flags);
             (What::Open, opcode::OpenAt::new(Fd(libc::AT_FDCWD), at).flags(bits).mode(flags.mode).build())
         }
         Primitive::Read { file, into, offset } => read(fd_of(&file), &into, offset, extra)?,
@@ -312,7 +316,7 @@ fn receive_chosen(fd: Fd, into: &Target, multishot: bool) -> squeue::Entry {
 fn statx(extra: &mut Extra, fd: Fd, path: Option<Path>, flags: i32, target: StatTarget) -> squeue::Entry {
     let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
     let name = path.as_ref().map_or(c"".as_ptr(), |path| path.as_ptr());
-    (extra.path, extra.target) = (path.map(|path| (path, sys::OpenFlags::default())), Some(target));
+    (extra.path, extra.target) = (path, Some(target));
     opcode::Statx::new(fd, name, (&raw mut extra.statx).cast()).flags(flags).mask(mask).build()
 }
 

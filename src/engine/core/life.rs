@@ -22,7 +22,6 @@ pub(in crate::engine) fn run(engine: Arc<Engine>, driver: Box<dyn Driver>, spin_
 }
 
 fn live(mut core: Core) {
-    let engine = core.engine.clone();
     let lived = catch_unwind(AssertUnwindSafe(|| {
         while !core.is_done() {
             core.turn()?;
@@ -30,18 +29,20 @@ fn live(mut core: Core) {
         Ok::<(), Error>(())
     }));
     match lived {
-        Ok(Ok(())) => {
-            drop(core);
-            engine.queue.finish();
-        }
+        Ok(Ok(())) => end(core),
         Ok(Err(error)) if core.driver.is_replaceable() => succeed(core, error),
         _ => end_failed(core),
     }
 }
 
 fn end_failed(mut core: Core) {
-    let engine = core.engine.clone();
     core.fail();
+    end(core);
+}
+
+/// The last that is heard of a loop's thread comes when everything that was its own is gone.
+fn end(core: Core) {
+    let engine = core.engine.clone();
     drop(core);
     engine.queue.finish();
 }
@@ -94,6 +95,7 @@ impl Core {
             let mut inbox = self.engine.inbox.lock();
             (inbox.shut, inbox.failed) = (true, true);
             inbox.commands.clear();
+            super::take_ended(&mut inbox, &mut self.own);
         }
         // Workers end with the driver; what a kernel still had in hand it gives back.
         self.driver = Box::new(Gone);
@@ -107,7 +109,6 @@ impl Core {
             self.lanes.forget(index);
             self.engine.resources.release(index);
         }
-        self.take_ended();
         self.deliver();
     }
 }

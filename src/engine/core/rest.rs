@@ -99,20 +99,10 @@ impl Core {
             _ if op.holding => true,
             // It is closed again.
             Ok(Value::Opened(_)) if op.stop.is_some() => false,
-            Ok(Value::Opened(_)) if op.traits.opens() && !self.has_place(index) => true,
+            Ok(Value::Opened(_)) if op.traits.opens() && self.set_place_aside(index).is_err() => true,
             Ok(Value::Opened(_) | Value::Lent(_)) => op.bounded && self.must_pause(index),
             _ => false,
         }
-    }
-
-    /// Whether there is a place for what a multishot operation opens.
-    fn has_place(&mut self, index: u32) -> bool {
-        if self.lanes.op(index).reserved == NONE {
-            let Ok(place) = self.engine.resources.reserve(|_| Ok(())) else { return false };
-            self.engine.reserved.fetch_add(1, Ordering::Relaxed);
-            self.lanes.op(index).reserved = place;
-        }
-        true
     }
 
     /// Holds a completion back, and has the primitive end, where it goes on.
@@ -187,18 +177,21 @@ impl Core {
         (!bounded || events >= wanted) && u64::from(places) >= BACKLOG
     }
 
-    /// Sets the place of a resource aside before it is opened, so that nothing is opened in vain. Where there is none, a
-    /// multishot operation waits until one is closed, and another one ends.
-    pub(super) fn reserve(&mut self, index: u32) -> bool {
-        if self.lanes.op(index).reserved != NONE {
-            return true;
+    /// Sets the place of a resource aside before it is opened, so that nothing is opened in vain.
+    fn set_place_aside(&mut self, index: u32) -> Result<()> {
+        if self.lanes.op(index).reserved == NONE {
+            let place = self.engine.resources.reserve(|_| Ok(()))?;
+            self.engine.reserved.fetch_add(1, Ordering::Relaxed);
+            self.lanes.op(index).reserved = place;
         }
-        match self.engine.resources.reserve(|_| Ok(())) {
-            Ok(place) => {
-                self.engine.reserved.fetch_add(1, Ordering::Relaxed);
-                self.lanes.op(index).reserved = place;
-                return true;
-            }
+        Ok(())
+    }
+
+    /// Whether there is a place for what an operation is to open. Where there is none, a multishot operation waits until one is
+    /// closed, and another one ends.
+    pub(super) fn reserve(&mut self, index: u32) -> bool {
+        match self.set_place_aside(index) {
+            Ok(()) => return true,
             Err(error) if error.status == error::SL_ERR_AGAIN && self.lanes.op(index).traits.multishot() => {
                 self.pause(index);
             }
