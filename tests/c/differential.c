@@ -7,8 +7,9 @@
 // differential [operations = 5000000] [first seed = 1] [1: say every step]
 //     [MiB that one read is given at most = 3072: more than a system call takes, and than 31 bits hold]
 //
-// differential_oracle.h has the blocking calls, differential_run.h the library's side and the comparison, differential_files.h
-// and differential_streams.h what a program may do.
+// differential_oracle.h has the blocking calls, differential_operation.h and differential_run.h the library's side and the
+// comparison, differential_trees.h and differential_links.h what both sides work on, differential_files.h and
+// differential_streams.h what a program may do.
 
 #include "harness.h"
 
