@@ -285,6 +285,34 @@ int32_t sl_last_os_error(void);
  * ============================================================================
  *
  * A loop is one thread that carries out operations. A process may have up to 256 open at a time; they share nothing.
+ *
+ * # Faults
+ *
+ * To see how a program takes bad I/O, give its loop a fault plan: sl_loop_options.faults, or the environment variable SIDELOOP_FAULTS,
+ * which needs no change of the program. A plan is a list of rules, separated by semicolons; a rule names kinds of operations, and
+ * behind a colon what is to befall them:
+ *
+ *     read, write: EIO@0.01 short@0.3; all: delay=5ms@0.1; accept: EMFILE#3
+ *
+ * The kinds are open, read, write, sync, stat, truncate, close, accept, connect, receive, send, shutdown, work, and all. What befalls
+ * them: the name of a system's error (EIO, ENOSPC, ECONNRESET and the like), with which the operation ends without having been carried
+ * out; `error`, which is any one that the kind may give; `short`, a read or write that moves fewer bytes than it could; `delay=...`, a
+ * beginning that much later at most (ns, us, ms, s). @ gives a probability from 0 to 1, and # the number of the one time that it
+ * happens, counted from 1 for each rule; without either it is always. Whole-file operations count as what they are made of. With a
+ * plan, nothing is carried out on the submitting thread. sl_counters.faults counts.
+ *
+ * # Simulated loops
+ *
+ * A loop with SL_DRIVER_SIM works on the same files and sockets as any other, but looks for the program's weak points: completions come
+ * in every order that is allowed, transfers are cut short, buffers are kept for long, cancels come too late, all by chance from a seed
+ * that brings it all back (fault plans may add errors). Its time, by which timers, deadlines and timeouts go, stands still while
+ * anything can be done, and then jumps: a test of an hour's timeout takes microseconds.
+ *
+ * A simulated loop has no thread: it goes on while some thread is in sl_poll, sl_wait, sl_dispatch, sl_op_poll, sl_op_wait,
+ * sl_op_status or sl_loop_close, and callbacks and functions given to sl_work run there. As long as only one thread uses it, the
+ * same seed and the same calls give the same events in the same order. Once two threads
+ * wait at a time, or the wake descriptor is asked for, it gets a thread, and with it chance from outside. Sockets whose other end is not in the same program may look slower than they are, since
+ * simulated time does not wait for them.
  */
 
 // The id of a loop.
@@ -324,12 +352,14 @@ typedef struct sl_counters {
     uint64_t turns;
     // Wakes: how often another thread found the loop asleep and woke it.
     uint64_t wakes;
+    // Faults: how many operations a fault plan has had fail, fall short or wait (see sl_loop_options.faults).
+    uint64_t faults;
 } sl_counters;
 
 // A timeout that never ends.
 #define SL_FOREVER UINT64_MAX
 
-// The driver is chosen by the environment variable SIDELOOP_DRIVER ("auto", "poll" or "uring") or, without it, is the
+// The driver is chosen by the environment variable SIDELOOP_DRIVER ("auto", "poll", "uring" or "sim") or, without it, is the
 // fastest that works here.
 #define SL_DRIVER_AUTO 0
 
@@ -338,6 +368,10 @@ typedef struct sl_counters {
 
 // io_uring (Linux). Where it cannot be had, the loop runs on SL_DRIVER_POLL and sl_loop_driver says why.
 #define SL_DRIVER_URING 2
+
+// A simulation, for tests: the same operations on the same files and sockets, but their order, their delays, short transfers and
+// whether a cancel comes in time are decided by chance from sl_loop_options.seed, in a time of its own: see "Simulated loops".
+#define SL_DRIVER_SIM 3
 
 // The wake descriptor shall be a socket, for programs that can only wait for sockets. (On Windows it always is one.)
 #define SL_LOOP_WAKE_SOCKET 1
@@ -375,6 +409,12 @@ typedef struct sl_loop_options {
     // How many bytes of lent buffers may be out at a time: 0 means 268435456 (256 MiB). Beyond it, operations that need a
     // lent buffer wait until one is released.
     uint64_t max_lent_bytes;
+    // What chance begins with, in a simulated loop and in a fault plan: the same seed, the same chance. 0 means the environment
+    // variable SIDELOOP_SEED or, without it, any; sl_loop_driver says which it was.
+    uint64_t seed;
+    // A fault plan, as a string: see "Faults". NULL means the environment variable SIDELOOP_FAULTS or, without it, no faults; the
+    // empty string means none. Copied before the call returns.
+    const char *faults;
 } sl_loop_options;
 
 // A descriptor of the operating system: a file descriptor on Unix; on Windows a HANDLE (files) or a SOCKET (streams,
@@ -411,7 +451,7 @@ sl_status sl_loop_close(sl_loop loop,
                         uint64_t timeout_ns);
 
 // Says which driver the loop runs on now (io_uring may be taken away from a program at any time; its loops then go on with
-// SL_DRIVER_POLL): returns SL_DRIVER_POLL or SL_DRIVER_URING, and writes the reason for the choice as a
+// SL_DRIVER_POLL): returns SL_DRIVER_POLL, SL_DRIVER_URING or SL_DRIVER_SIM, and writes the reason for the choice as a
 // sentence into `reason` (at most `capacity` bytes with the NUL at the end, cut where it does not fit). reason may be NULL
 // when capacity is 0.
 //

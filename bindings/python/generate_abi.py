@@ -142,7 +142,7 @@ class Parser:
             if line == f"}} {name};":
                 self.header.structures.append(structure)
                 return
-            match = re.fullmatch(r"(\w+) (\*?)(\w+)(?:\[(\d+)\])?;", line)
+            match = re.fullmatch(r"(?:const )?(\w+) (\*?)(\w+)(?:\[(\d+)\])?;", line)
             kind = POINTER if match and match[2] else self.header.scalar(match[1]) if match else None
             if match is None or kind is None:
                 raise self.error(line)

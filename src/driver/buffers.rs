@@ -73,7 +73,13 @@ impl Pool {
         length.min(usize::try_from(self.limit).unwrap_or(usize::MAX))
     }
 
-    fn size_of(&self, length: usize) -> usize {
+    /// Whether a buffer for `length` bytes is more than may be lent at all.
+    pub(crate) fn is_too_much(&self, length: usize) -> bool {
+        self.size_of(length) as u64 > self.limit
+    }
+
+    /// How long a buffer is of which `length` bytes are asked for: 0 stands for the size of a receive buffer.
+    pub(crate) fn size_of(&self, length: usize) -> usize {
         if length == 0 { self.receive_size } else { length }
     }
 

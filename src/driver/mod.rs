@@ -4,15 +4,21 @@
 //! [`Completion`] with that token: always exactly one that ends it, also after `cancel`; a multishot primitive may have others
 //! before that, which say so. This file holds the trait and the one place that chooses.
 
+mod agenda;
 pub(crate) mod buffers;
+mod dice;
+mod faults;
 mod poll;
+mod sim;
 #[cfg(target_os = "linux")]
 mod uring;
 mod workers;
 
+use crate::clock::Clock;
 use crate::error::{self, Error, Result};
 use crate::sys::{Data, Handle, OpenFlags, Path, Region, StatTarget, Target};
 use buffers::{Lent, Pool};
+use faults::Plan;
 use std::ffi::c_void;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -222,6 +228,9 @@ pub(crate) struct DriverSettings {
     /// What the driver's threads are to be marked with, see `thread_mark`.
     pub(crate) mark: u64,
     pub(crate) buffers: Arc<Pool>,
+    pub(crate) clock: Clock,
+    /// Where faults are counted.
+    pub(crate) faults: Arc<AtomicU64>,
 }
 
 /// Which driver is wanted, or runs.
@@ -233,6 +242,8 @@ pub(crate) enum DriverChoice {
     Poll = 1,
     /// io_uring.
     Uring = 2,
+    /// A simulation.
+    Sim = 3,
 }
 
 impl DriverChoice {
@@ -242,6 +253,7 @@ impl DriverChoice {
             0 => DriverChoice::Auto,
             1 => DriverChoice::Poll,
             2 => DriverChoice::Uring,
+            3 => DriverChoice::Sim,
             _ => return Err(Error::invalid(format!("options: driver is {number}, not one of SL_DRIVER_..."))),
         })
     }
@@ -255,28 +267,113 @@ pub(crate) struct Chosen {
     pub(crate) reason: String,
 }
 
+/// What a loop's options and the environment ask for. Made on the caller's thread.
+pub(crate) struct Wish {
+    choice: DriverChoice,
+    /// Who chose it.
+    who: &'static str,
+    plan: Plan,
+    /// What the chance in a simulation or a fault plan begins with.
+    pub(crate) seed: u64,
+}
+
+impl Wish {
+    /// `choice`: Auto leaves it to the environment, and so do a `seed` of 0 and no `faults`.
+    pub(crate) fn new(choice: DriverChoice, seed: u64, faults: Option<&str>) -> Result<Self> {
+        let (choice, who) = match choice {
+            DriverChoice::Auto => {
+                (from_environment("SIDELOOP_DRIVER", parse_driver)?.unwrap_or(choice), "SIDELOOP_DRIVER")
+            }
+            other => (other, "the loop's options"),
+        };
+        let plan = match faults {
+            Some(text) => Plan::parse(text)?,
+            None => from_environment("SIDELOOP_FAULTS", Plan::parse)?.unwrap_or_default(),
+        };
+        let seed = match seed {
+            0 => from_environment("SIDELOOP_SEED", parse_seed)?.unwrap_or_else(random_seed),
+            seed => seed,
+        };
+        Ok(Wish { choice, who, plan, seed })
+    }
+
+    pub(crate) fn is_simulation(&self) -> bool {
+        self.choice == DriverChoice::Sim
+    }
+
+    /// Whether everything is to go by way of the driver, so that it can go wrong there.
+    pub(crate) fn wants_all(&self) -> bool {
+        self.is_simulation() || !self.plan.is_empty()
+    }
+}
+
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    // 0 stands for none.
+    RandomState::new().hash_one(0).max(1)
+}
+
+/// What the environment says, for loops whose options leave it open.
+fn from_environment<T>(name: &str, parse: impl FnOnce(&str) -> Result<T>) -> Result<Option<T>> {
+    let Some(text) = std::env::var_os(name).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let named = |error: Error| Error { detail: format!("the environment's {name}: {}", error.detail).into(), ..error };
+    let text = text.to_str().ok_or_else(|| named(Error::invalid("it is not Unicode")))?;
+    parse(text).map(Some).map_err(named)
+}
+
+fn parse_driver(text: &str) -> Result<DriverChoice> {
+    Ok(match text {
+        "auto" => DriverChoice::Auto,
+        "poll" => DriverChoice::Poll,
+        "uring" => DriverChoice::Uring,
+        "sim" => DriverChoice::Sim,
+        other => return Err(Error::invalid(format!("{other:?} is not auto, poll, uring or sim"))),
+    })
+}
+
+fn parse_seed(text: &str) -> Result<u64> {
+    let seed = text.parse().ok().filter(|seed| *seed > 0);
+    seed.ok_or_else(|| Error::invalid(format!("{text:?} is not a whole number from 1 to 2^64 - 1")))
+}
+
 /// Chooses and opens a driver. This is the only place that knows which there are.
-pub(crate) fn choose(wanted: DriverChoice, settings: DriverSettings) -> Result<Chosen> {
-    let (wanted, who) = match wanted {
-        DriverChoice::Auto => from_environment()?,
-        other => (other, "the loop's options"),
-    };
-    let reason = match wanted {
-        DriverChoice::Poll => format!("poll, chosen by {who}"),
+pub(crate) fn choose(wish: Wish, settings: DriverSettings) -> Result<Chosen> {
+    let Wish { choice, who, plan, seed } = wish;
+    let same = settings.clone();
+    let mut chosen = match choice {
+        DriverChoice::Sim => {
+            let (driver, waker) = sim::SimDriver::open(settings, seed)?;
+            Chosen { driver: Box::new(driver), waker, kind: DriverChoice::Sim, reason: format!("sim, chosen by {who}") }
+        }
+        DriverChoice::Poll => open_poll(settings, format!("poll, chosen by {who}"))?,
         DriverChoice::Auto | DriverChoice::Uring => match open_uring(settings.clone()) {
             Ok((driver, waker)) => {
-                let reason = match wanted {
+                let reason = match choice {
                     DriverChoice::Auto => "uring, the fastest that works here".to_owned(),
                     _ => format!("uring, chosen by {who}"),
                 };
-                return Ok(Chosen { driver, waker, kind: DriverChoice::Uring, reason });
+                Chosen { driver, waker, kind: DriverChoice::Uring, reason }
             }
-            Err(error) => match wanted {
-                DriverChoice::Auto => format!("poll, because {}", error.detail),
-                _ => format!("poll, though {who} asked for uring, because {}", error.detail),
-            },
+            Err(error) => open_poll(
+                settings,
+                match choice {
+                    DriverChoice::Auto => format!("poll, because {}", error.detail),
+                    _ => format!("poll, though {who} asked for uring, because {}", error.detail),
+                },
+            )?,
         },
     };
+    if choice == DriverChoice::Sim || !plan.is_empty() {
+        chosen.reason.push_str(&format!(", seed {seed}"));
+    }
+    if !plan.is_empty() {
+        chosen.reason.push_str(", with faults");
+        chosen.driver = Box::new(faults::FaultyDriver::new(chosen.driver, plan, seed, same));
+    }
+    Ok(chosen)
+}
+
+fn open_poll(settings: DriverSettings, reason: String) -> Result<Chosen> {
     let (driver, waker) = poll::PollDriver::open(settings)?;
     Ok(Chosen { driver: Box::new(driver), waker, kind: DriverChoice::Poll, reason })
 }
@@ -294,18 +391,25 @@ fn open_uring(_: DriverSettings) -> Result<Opened> {
     Err(Error::with(error::SL_ERR_UNSUPPORTED, "this is not Linux"))
 }
 
-/// The environment's wish, for loops that have none of their own.
-fn from_environment() -> Result<(DriverChoice, &'static str)> {
-    const NAME: &str = "SIDELOOP_DRIVER";
-    let choice = match std::env::var(NAME).as_deref() {
-        Err(std::env::VarError::NotPresent) | Ok("" | "auto") => DriverChoice::Auto,
-        Ok("poll") => DriverChoice::Poll,
-        Ok("uring") => DriverChoice::Uring,
-        other => {
-            return Err(Error::invalid(format!("the environment's {NAME} is {other:?}, not auto, poll or uring")));
-        }
-    };
-    Ok((choice, NAME))
+/// Stands where a driver was that is gone.
+pub(crate) struct Gone;
+
+impl Driver for Gone {
+    fn attach(&mut self, _: &Arc<Handle>) -> u32 {
+        0
+    }
+    fn detach(&mut self, _: u32) {}
+    fn reserve(&mut self, _: u32) -> Result<()> {
+        Ok(())
+    }
+    fn submit(&mut self, _: u32, _: Primitive) {}
+    fn cancel(&mut self, _: u32) {}
+    fn wait(&mut self, _: Option<Duration>, _: &mut Vec<Completion>) -> Result<()> {
+        Ok(())
+    }
+    fn workers(&self) -> u32 {
+        0
+    }
 }
 
 /// Makes a vector at least so long that `index` lies in it; grows by an eighth, so that little is made in vain.

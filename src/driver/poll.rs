@@ -183,6 +183,14 @@ impl PollDriver {
         self.untried = untried;
     }
 
+    /// Takes all that can be had without waiting; answers whether somebody woke this thread.
+    pub(super) fn take_all(&mut self, completed: &mut Vec<Completion>) -> Result<bool> {
+        let looked = self.look(Some(Duration::ZERO));
+        self.try_untried();
+        completed.append(&mut self.completed);
+        looked
+    }
+
     /// Looks who is ready, for at most `timeout`; answers whether somebody woke this thread.
     fn look(&mut self, timeout: Option<Duration>) -> Result<bool> {
         let mut woken = false;

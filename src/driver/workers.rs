@@ -221,7 +221,7 @@ fn work(shared: &Shared) {
 }
 
 /// Carries a primitive out on this thread, however long it takes.
-fn run(primitive: Primitive, buffers: &Arc<Pool>, done: &mut u64) -> Result<Value> {
+pub(super) fn run(primitive: Primitive, buffers: &Arc<Pool>, done: &mut u64) -> Result<Value> {
     Ok(match primitive {
         Primitive::Open { path, flags } => Value::Opened(Handle::open(&path, &flags)?),
         Primitive::Read { file, into: Target::Caller(data), offset } => Value::Count(file.read(&data, offset)?),

@@ -4,7 +4,7 @@ mod life;
 mod post;
 mod rest;
 
-pub(super) use life::run;
+pub(super) use life::{Stepping, run};
 
 use super::event::Route;
 use super::lanes::{Active, Known, Lanes, NONE, State, Stop};
@@ -12,7 +12,6 @@ use super::patience::Patience;
 use super::queue::Line;
 use super::timers::Timers;
 use super::{Command, Engine, Inbox, Start, Work};
-use crate::clock;
 use crate::driver::{Completion, Driver, Primitive, Socket};
 use crate::error::{self, Error, Result};
 use crate::op::{Context, Lane, Op, Outcome, Place, Step};
@@ -250,7 +249,16 @@ impl Core {
         let place = self.lanes.known(resource).map_or(&Place::Loop, |known| &known.place);
         let mut slot = self.engine.ops.at(index)?;
         let Work::Live(op) = &mut slot.work else { return None };
-        Some(call(op, &mut Context { place, buffers: &self.engine.pool, driver: &mut *self.driver, ample }))
+        Some(call(
+            op,
+            &mut Context {
+                place,
+                buffers: &self.engine.pool,
+                driver: &mut *self.driver,
+                clock: &self.engine.clock,
+                ample,
+            },
+        ))
     }
 
     /// Takes a completion. One that would post an event for which there is no room is held back.
@@ -337,7 +345,7 @@ impl Core {
         if self.timers.first().is_none() {
             return;
         }
-        let now = clock::now();
+        let now = self.engine.clock.now();
         // All first: whoever is woken has its deadline set again, and is to go on before that counts.
         let mut due = std::mem::take(&mut self.due);
         while let Some(index) = self.timers.pop_due(now) {

@@ -41,6 +41,8 @@ pub struct Counters {
     pub turns: u64,
     /// Wakes: how often another thread found the loop asleep and woke it.
     pub wakes: u64,
+    /// Faults: how many operations a fault plan has had fail, fall short or wait (see sl_loop_options.faults).
+    pub faults: u64,
 }
 
 /// One number that only grows.

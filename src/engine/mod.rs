@@ -11,6 +11,7 @@ mod open;
 mod patience;
 mod queue;
 pub(crate) mod registry;
+mod stepped;
 mod submit;
 mod take;
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub(crate) use crate::driver::DriverChoice;
 pub(crate) use event::Delivery;
 pub(crate) use submit::{OpOptions, Submission};
 
+use crate::clock::Clock;
 use crate::driver::buffers::{Lent, Pool};
 use crate::driver::{self, Waker};
 use crate::error::{self, Error, Result};
@@ -35,11 +37,14 @@ use queue::Queue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use stepped::Stepped;
 
 /// How a loop is to be; the ranges are checked by ffi.
 #[allow(missing_docs, reason = "the fields are those of sl_loop_options, and documented there")]
 pub(crate) struct Settings {
     pub driver: DriverChoice,
+    pub seed: u64,
+    pub faults: Option<String>,
     pub wake_socket: bool,
     pub inline: bool,
     pub spin_ns: u64,
@@ -166,7 +171,13 @@ pub(crate) struct Engine {
     deliveries: AtomicU64,
     wake_socket: bool,
     driver: Mutex<(DriverChoice, String)>,
+    clock: Clock,
+    faults: Arc<AtomicU64>,
+    /// The loop itself, while whoever waits carries it on: see `stepped`.
+    stepped: Stepped,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Somebody is closing the loop, or has.
+    closed: AtomicBool,
 }
 
 impl Engine {
@@ -265,6 +276,8 @@ impl Engine {
     }
 
     pub(crate) fn wake_descriptor(&self) -> Result<isize> {
+        // Whoever has it waits elsewhere.
+        self.run_freely()?;
         self.queue.wake_descriptor(self.wake_socket)
     }
 
@@ -291,12 +304,18 @@ impl Engine {
     fn close(&self, timeout_ns: u64) -> Result<u64> {
         self.refuse_own_thread()?;
         self.shut_down();
+        let timeout_ns = self.carry_on(timeout_ns, || self.queue.is_finished());
         if !self.queue.wait_finished(timeout_ns) {
             return Err(Error::new(error::SL_ERR_TIMED_OUT));
         }
-        // Of several that close at once, one gets the thread.
-        let thread = self.thread.lock().take().ok_or_else(|| Error::new(error::SL_ERR_STALE))?;
-        let _ = thread.join();
+        // Of several that close at once, one does.
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Err(Error::new(error::SL_ERR_STALE));
+        }
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
         self.queue.close();
         // Cleared, not recycled: a thread that has just taken an event recycles its place itself.
         let discarded = (0..self.ops.made()).filter(|index| self.ops.clear(*index).is_some()).count();
@@ -315,7 +334,7 @@ impl Engine {
         let (lent_buffers, lent_bytes) = self.pool.out();
         Counters {
             size: 0,
-            threads: 1 + tally.workers.load(Ordering::Relaxed) as u32,
+            threads: u32::from(self.thread.lock().is_some()) + tally.workers.load(Ordering::Relaxed) as u32,
             accepted: tally.accepted.get(),
             refused: tally.refused.get(),
             ended: tally.ended.get(),
@@ -330,6 +349,7 @@ impl Engine {
             lent_bytes,
             turns: tally.turns.get(),
             wakes: self.waker.wakes(),
+            faults: self.faults.load(Ordering::Relaxed),
         }
     }
 }

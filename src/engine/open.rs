@@ -1,11 +1,13 @@
 //! How a loop begins. On the caller's thread, until the loop's own has its driver.
 
+use super::core::Stepping;
 use super::counters::Tally;
 use super::queue::Queue;
+use super::stepped::Stepped;
 use super::{Engine, Inbox, Settings, core};
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::driver::buffers::Pool;
-use crate::driver::{self, Chosen, DriverSettings};
+use crate::driver::{self, Chosen, DriverChoice, DriverSettings, Waker, Wish};
 use crate::error::{self, Error, Result};
 use crate::lock::{HandOver, Mutex, RwLock};
 use crate::sys;
@@ -14,28 +16,40 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+/// How a driver is opened, on the thread that it is going to run on.
+type Open = Box<dyn FnOnce() -> Result<Chosen> + Send>;
+
 impl Engine {
     /// Starts a loop.
     pub(super) fn start(id: Id, settings: Settings) -> Result<Arc<Engine>> {
-        let pool = Pool::new(settings.receive_buffer_size as usize, settings.max_lent_bytes);
+        let wish = Wish::new(settings.driver, settings.seed, settings.faults.as_deref())?;
+        let (simulated, seed) = (wish.is_simulation(), wish.seed);
+        let shared = Shared {
+            pool: Pool::new(settings.receive_buffer_size as usize, settings.max_lent_bytes),
+            clock: if simulated { Clock::simulated() } else { Clock::default() },
+            faults: Arc::default(),
+            inline: settings.inline && !wish.wants_all(),
+            generations: if simulated { seed as u32 } else { random_generation() },
+        };
         let driver_settings = DriverSettings {
             max_file_threads: settings.max_file_threads,
             max_work_threads: settings.max_work_threads,
             mark: id.to_bits(),
-            buffers: pool.clone(),
+            buffers: shared.pool.clone(),
+            clock: shared.clock.clone(),
+            faults: shared.faults.clone(),
         };
-        let wanted = settings.driver;
-        Engine::start_on(id, &settings, pool, move || driver::choose(wanted, driver_settings))
+        let open = Box::new(move || driver::choose(wish, driver_settings));
+        if simulated {
+            Engine::start_stepped(id, &settings, shared, open)
+        } else {
+            Engine::start_on(id, &settings, shared, open)
+        }
     }
 
     /// Starts the loop's thread, which opens its driver: to the kernel, a ring belongs to the thread that made it, and closing it
     /// would interrupt the system calls of that thread.
-    pub(super) fn start_on(
-        id: Id,
-        settings: &Settings,
-        pool: Arc<Pool>,
-        open: impl FnOnce() -> Result<Chosen> + Send + 'static,
-    ) -> Result<Arc<Engine>> {
+    pub(super) fn start_on(id: Id, settings: &Settings, shared: Shared, open: Open) -> Result<Arc<Engine>> {
         let opened = Arc::new(HandOver::new());
         let given = Arc::new(HandOver::<Arc<Engine>>::new());
         let (tell, receive) = (opened.clone(), given.clone());
@@ -51,24 +65,40 @@ impl Engine {
                 Err(error) => tell.give(Err(error)),
             }
         })?;
-        let (waker, driver) = match opened.wait() {
-            Ok(opened) => opened,
+        match opened.wait() {
+            Ok((waker, driver)) => {
+                let engine = Arc::new(Engine::new(id, settings, shared, waker, driver));
+                *engine.thread.lock() = Some(thread);
+                given.give(engine.clone());
+                Ok(engine)
+            }
             Err(error) => {
                 let _ = thread.join();
-                return Err(error);
+                Err(error)
             }
-        };
-        let seed = seed();
-        let engine = Arc::new(Engine {
+        }
+    }
+
+    /// Starts a loop without a thread.
+    fn start_stepped(id: Id, settings: &Settings, shared: Shared, open: Open) -> Result<Arc<Engine>> {
+        let Chosen { driver, waker, kind, reason } = open()?;
+        let engine = Arc::new(Engine::new(id, settings, shared, waker, (kind, reason)));
+        engine.stepped.hold(Stepping::new(engine.clone(), driver));
+        Ok(engine)
+    }
+
+    fn new(id: Id, settings: &Settings, shared: Shared, waker: Arc<Waker>, driver: (DriverChoice, String)) -> Self {
+        let Shared { pool, clock, faults, inline, generations } = shared;
+        Engine {
             id,
-            ops: Table::new(settings.max_operations, seed),
-            resources: Table::new(settings.max_resources, seed),
-            buffers: Table::new(u32::MAX, seed),
+            ops: Table::new(settings.max_operations, generations),
+            resources: Table::new(settings.max_resources, generations),
+            buffers: Table::new(u32::MAX, generations),
             pool,
             inbox: Mutex::new(Inbox::default()),
             asked: AtomicBool::new(false),
             gate: RwLock::new(false),
-            inline: settings.inline,
+            inline,
             waker,
             queue: Queue::new(settings.spin_ns),
             op_ended: Default::default(),
@@ -81,15 +111,28 @@ impl Engine {
             deliveries: AtomicU64::new(0),
             wake_socket: settings.wake_socket,
             driver: Mutex::new(driver),
-            thread: Mutex::new(Some(thread)),
-        });
-        given.give(engine.clone());
-        Ok(engine)
+            stepped: Stepped::new(clock.is_simulated()),
+            clock,
+            faults,
+            thread: Mutex::new(None),
+            closed: AtomicBool::new(false),
+        }
     }
 }
 
+/// What a loop has in common with its driver, and what follows from the choice of that.
+pub(super) struct Shared {
+    pub(super) pool: Arc<Pool>,
+    pub(super) clock: Clock,
+    pub(super) faults: Arc<AtomicU64>,
+    /// Whether callers' threads may carry out anything.
+    pub(super) inline: bool,
+    /// Where the generations of ids begin.
+    pub(super) generations: u32,
+}
+
 /// Where a loop's generations begin: elsewhere than another's, so that ids of a loop that was closed stay recognisable.
-fn seed() -> u32 {
+fn random_generation() -> u32 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(clock::now()) as u32
 }

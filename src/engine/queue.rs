@@ -320,6 +320,16 @@ impl Queue {
         self.came.iter().for_each(Condvar::notify_all);
     }
 
+    /// Whether there is something to take, or never will be.
+    pub(super) fn is_ready(&self, which: Which) -> bool {
+        let state = self.state.lock();
+        !state.lines[which as usize].is_empty() || state.finished || state.closed
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.state.lock().finished
+    }
+
     /// Waits for `finish`; false after a timeout.
     pub(super) fn wait_finished(&self, timeout_ns: u64) -> bool {
         let until = clock::after(timeout_ns);

@@ -4,7 +4,6 @@
 use super::event::{Event, Route};
 use super::queue::Which;
 use super::{Command, Delivery, Engine, OpSlot, Resource, Start, Work};
-use crate::clock;
 use crate::error::{self, Error, Result};
 use crate::op::{Lane, Op, Outcome, TargetKind, Traits};
 use crate::table::{Entry, Kind};
@@ -163,7 +162,8 @@ impl<'a> Batch<'a> {
                 return Ok(self.end(index, event, delivery, lane.is_some()));
             }
         }
-        let deadline = if timeout_ns == 0 { 0 } else { clock::after(timeout_ns) };
+        op.begins(&engine.clock);
+        let deadline = if timeout_ns == 0 { 0 } else { engine.clock.after(timeout_ns) };
         let slot = OpSlot::new(Work::Live(op), delivery, user_data);
         let generation = engine.ops.fill(index, slot);
         let start = Start { index, traits, route: delivery.route, target, deadline };

@@ -37,6 +37,7 @@ impl Engine {
 
     /// Whether an operation has ended, and its event can be taken.
     pub(crate) fn op_status(&self, bits: u64) -> Result<bool> {
+        self.carry_on(0, || self.op_slot(bits).map_or(true, |(_, slot)| !slot.is_live()));
         let (_, slot) = self.op_slot(bits)?;
         Ok(matches!(slot.work, Work::Ended(_, delivered_in) if delivered_in <= self.deliveries.load(Ordering::Acquire)))
     }
@@ -53,6 +54,7 @@ impl Engine {
     /// Waits for the event of one operation, and takes it.
     pub(crate) fn wait_op(&self, bits: u64, timeout_ns: u64) -> Result<Option<Event>> {
         let index = Id::from_bits(bits)?.index;
+        let timeout_ns = self.carry_on(timeout_ns, || self.op_slot(bits).map_or(true, |(_, slot)| !slot.is_live()));
         let (lock, ended) = &self.op_ended[index as usize % SHARDS];
         let until = clock::after(timeout_ns);
         loop {
@@ -89,6 +91,7 @@ impl Engine {
         if timeout_ns != 0 {
             self.refuse_own_thread()?;
         }
+        let timeout_ns = self.carry_on(timeout_ns, || self.queue.is_ready(Which::Events));
         let mut total = self.take_some(out, timeout_ns)?;
         // The rest is there already, or not yet.
         while total > 0 && total < out.len() && total % BATCH == 0 {
@@ -138,6 +141,7 @@ impl Engine {
         if timeout_ns != 0 {
             self.refuse_own_thread()?;
         }
+        let timeout_ns = self.carry_on(timeout_ns, || self.queue.is_ready(Which::Calls));
         self.queue.wait_calls(timeout_ns)
     }
 

@@ -53,6 +53,8 @@ fn doomed(grief: Grief) -> Arc<Engine> {
     let (sender, woken) = crossbeam_channel::unbounded();
     let settings = Settings {
         driver: DriverChoice::Poll,
+        seed: 0,
+        faults: None,
         wake_socket: false,
         inline: true,
         spin_ns: 0,
@@ -64,7 +66,7 @@ fn doomed(grief: Grief) -> Arc<Engine> {
         receive_buffer_size: 512,
         max_lent_bytes: 1 << 20,
     };
-    let chosen = move || {
+    let chosen = Box::new(move || {
         Ok(Chosen {
             driver: Box::new(Doomed { grief, given: false, woken }),
             waker: Waker::new(move || {
@@ -73,9 +75,16 @@ fn doomed(grief: Grief) -> Arc<Engine> {
             kind: DriverChoice::Poll,
             reason: String::new(),
         })
+    });
+    let shared = open::Shared {
+        pool: Pool::new(512, 1 << 20),
+        clock: Clock::default(),
+        faults: Arc::default(),
+        inline: true,
+        generations: 1,
     };
     let id = Id { kind: Kind::Loop, slot: 255, generation: 1, index: 0 };
-    Engine::start_on(id, &settings, Pool::new(512, 1 << 20), chosen).unwrap()
+    Engine::start_on(id, &settings, shared, chosen).unwrap()
 }
 
 fn submit(engine: &Engine, op: TaskOp, delivery: Delivery) -> Result<u64> {

@@ -1,13 +1,42 @@
 //! Loops
 //!
 //! A loop is one thread that carries out operations. A process may have up to 256 open at a time; they share nothing.
+//!
+//! # Faults
+//!
+//! To see how a program takes bad I/O, give its loop a fault plan: sl_loop_options.faults, or the environment variable SIDELOOP_FAULTS,
+//! which needs no change of the program. A plan is a list of rules, separated by semicolons; a rule names kinds of operations, and
+//! behind a colon what is to befall them:
+//!
+//!     read, write: EIO@0.01 short@0.3; all: delay=5ms@0.1; accept: EMFILE#3
+//!
+//! The kinds are open, read, write, sync, stat, truncate, close, accept, connect, receive, send, shutdown, work, and all. What befalls
+//! them: the name of a system's error (EIO, ENOSPC, ECONNRESET and the like), with which the operation ends without having been carried
+//! out; `error`, which is any one that the kind may give; `short`, a read or write that moves fewer bytes than it could; `delay=...`, a
+//! beginning that much later at most (ns, us, ms, s). @ gives a probability from 0 to 1, and # the number of the one time that it
+//! happens, counted from 1 for each rule; without either it is always. Whole-file operations count as what they are made of. With a
+//! plan, nothing is carried out on the submitting thread. sl_counters.faults counts.
+//!
+//! # Simulated loops
+//!
+//! A loop with SL_DRIVER_SIM works on the same files and sockets as any other, but looks for the program's weak points: completions come
+//! in every order that is allowed, transfers are cut short, buffers are kept for long, cancels come too late, all by chance from a seed
+//! that brings it all back (fault plans may add errors). Its time, by which timers, deadlines and timeouts go, stands still while
+//! anything can be done, and then jumps: a test of an hour's timeout takes microseconds.
+//!
+//! A simulated loop has no thread: it goes on while some thread is in sl_poll, sl_wait, sl_dispatch, sl_op_poll, sl_op_wait,
+//! sl_op_status or sl_loop_close, and callbacks and functions given to sl_work run there. As long as only one thread uses it, the
+//! same seed and the same calls give the same events in the same order. Once two threads
+//! wait at a time, or the wake descriptor is asked for, it gets a thread, and with it chance from outside. Sockets whose other end is not in the same program may look slower than they are, since
+//! simulated time does not wait for them.
 
 use super::status::Status;
-use super::{Versioned, guard, not_null, read_optional, write_string, write_versioned};
+use super::{Versioned, guard, not_null, read_optional, read_string, write_string, write_versioned};
 pub use crate::engine::counters::{Counters, Loop};
 use crate::engine::{self, Engine, Settings, registry};
 use crate::error::{Error, Result};
 use std::ffi::c_char;
+use std::mem::offset_of;
 
 /// A descriptor of the operating system: a file descriptor on Unix; on Windows a HANDLE (files) or a SOCKET (streams,
 /// listeners, the wake descriptor).
@@ -16,13 +45,17 @@ pub type Descriptor = isize;
 /// A timeout that never ends.
 pub const SL_FOREVER: u64 = u64::MAX;
 
-/// The driver is chosen by the environment variable SIDELOOP_DRIVER ("auto", "poll" or "uring") or, without it, is the
+/// The driver is chosen by the environment variable SIDELOOP_DRIVER ("auto", "poll", "uring" or "sim") or, without it, is the
 /// fastest that works here.
 pub const SL_DRIVER_AUTO: u32 = 0;
 /// Readiness (epoll, kqueue, AFD) with a pool of threads for files. Works on every platform.
 pub const SL_DRIVER_POLL: u32 = 1;
 /// io_uring (Linux). Where it cannot be had, the loop runs on SL_DRIVER_POLL and sl_loop_driver says why.
 pub const SL_DRIVER_URING: u32 = 2;
+
+/// A simulation, for tests: the same operations on the same files and sockets, but their order, their delays, short transfers and
+/// whether a cancel comes in time are decided by chance from sl_loop_options.seed, in a time of its own: see "Simulated loops".
+pub const SL_DRIVER_SIM: u32 = 3;
 
 /// The wake descriptor shall be a socket, for programs that can only wait for sockets. (On Windows it always is one.)
 pub const SL_LOOP_WAKE_SOCKET: u32 = 1;
@@ -61,16 +94,22 @@ pub struct LoopOptions {
     /// How many bytes of lent buffers may be out at a time: 0 means 268435456 (256 MiB). Beyond it, operations that need a
     /// lent buffer wait until one is released.
     pub max_lent_bytes: u64,
+    /// What chance begins with, in a simulated loop and in a fault plan: the same seed, the same chance. 0 means the environment
+    /// variable SIDELOOP_SEED or, without it, any; sl_loop_driver says which it was.
+    pub seed: u64,
+    /// A fault plan, as a string: see "Faults". NULL means the environment variable SIDELOOP_FAULTS or, without it, no faults; the
+    /// empty string means none. Copied before the call returns.
+    pub faults: *const c_char,
 }
 
-// SAFETY: repr(C), starts with its size, integers only.
+// SAFETY: repr(C), starts with its size, integers and a pointer that may be NULL.
 unsafe impl Versioned for LoopOptions {
-    const SIZES: &'static [u32] = &[size_of::<Self>() as u32];
+    const SIZES: &'static [u32] = &[offset_of!(LoopOptions, seed) as u32, size_of::<Self>() as u32];
 }
 
 // SAFETY: repr(C), starts with its size, integers only.
 unsafe impl Versioned for Counters {
-    const SIZES: &'static [u32] = &[size_of::<Self>() as u32];
+    const SIZES: &'static [u32] = &[offset_of!(Counters, faults) as u32, size_of::<Self>() as u32];
 }
 
 /// Opens a loop and starts its thread.
@@ -86,11 +125,12 @@ unsafe impl Versioned for Counters {
 pub unsafe extern "C" fn sl_loop_open(options: *const LoopOptions, r#loop: *mut Loop) -> Status {
     guard(|| {
         not_null(r#loop, "loop")?;
-        // SAFETY: all-zero is a valid value of this structure of integers.
+        // SAFETY: all-zero is a valid value of this structure: integers, and a pointer that may be NULL.
         let default = unsafe { std::mem::zeroed::<LoopOptions>() };
         // SAFETY: the caller vouches for `options`.
         let options = unsafe { read_optional(options, "options", default) }?;
-        let id = registry::open(settings(&options)?)?;
+        // SAFETY: as above.
+        let id = registry::open(unsafe { settings(&options) }?)?;
         // SAFETY: not NULL, and the caller vouches for it.
         unsafe { r#loop.write_unaligned(id) };
         Ok(0)
@@ -126,7 +166,7 @@ pub extern "C" fn sl_loop_close(r#loop: Loop, timeout_ns: u64) -> Status {
 }
 
 /// Says which driver the loop runs on now (io_uring may be taken away from a program at any time; its loops then go on with
-/// SL_DRIVER_POLL): returns SL_DRIVER_POLL or SL_DRIVER_URING, and writes the reason for the choice as a
+/// SL_DRIVER_POLL): returns SL_DRIVER_POLL, SL_DRIVER_URING or SL_DRIVER_SIM, and writes the reason for the choice as a
 /// sentence into `reason` (at most `capacity` bytes with the NUL at the end, cut where it does not fit). reason may be NULL
 /// when capacity is 0.
 ///
@@ -187,7 +227,11 @@ pub(super) fn engine(id: Loop) -> Result<std::sync::Arc<Engine>> {
     registry::find_loop(id)
 }
 
-fn settings(options: &LoopOptions) -> Result<Settings> {
+/// The settings that options ask for.
+///
+/// # Safety
+/// The strings in `options` are valid or NULL.
+unsafe fn settings(options: &LoopOptions) -> Result<Settings> {
     let ranged = |name: &'static str, value: u32, low: u32, high: u32, default: u32| match value {
         0 => Ok(default),
         v if (low..=high).contains(&v) => Ok(v),
@@ -196,9 +240,18 @@ fn settings(options: &LoopOptions) -> Result<Settings> {
     if options.flags & !(SL_LOOP_WAKE_SOCKET | SL_LOOP_NO_INLINE) != 0 {
         return Err(Error::invalid(format!("options: flags {:#x} has unknown bits", options.flags)));
     }
+    let faults = if options.faults.is_null() {
+        None
+    } else {
+        // SAFETY: not NULL, and the caller vouches for it.
+        let text = unsafe { read_string(options.faults, "options: faults") }?;
+        Some(text.into_string().map_err(|_| Error::invalid("options: faults is not UTF-8"))?)
+    };
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get().min(256) as u32);
     Ok(Settings {
         driver: engine::DriverChoice::from_number(options.driver)?,
+        seed: options.seed,
+        faults,
         wake_socket: options.flags & SL_LOOP_WAKE_SOCKET != 0,
         inline: options.flags & SL_LOOP_NO_INLINE == 0,
         spin_ns: u64::from(ranged("spin_us", options.spin_us, 1, 1_000_000, 0)?) * 1000,

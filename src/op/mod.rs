@@ -10,6 +10,7 @@ pub(crate) mod task;
 pub(crate) mod tcp;
 mod whole;
 
+use crate::clock::Clock;
 use crate::driver::buffers::{Lent, Pool};
 use crate::driver::{Completion, Driver, Key, Primitive, Socket};
 use crate::error::{self, Error, Result};
@@ -146,6 +147,7 @@ pub(crate) struct Context<'a> {
     pub(crate) place: &'a Place,
     pub(crate) buffers: &'a Arc<Pool>,
     pub(crate) driver: &'a mut dyn Driver,
+    pub(crate) clock: &'a Clock,
     /// There is ample room for what a multishot operation brings, so that the driver may go on by itself.
     pub(crate) ample: bool,
 }
@@ -172,7 +174,7 @@ impl Op {
         let step = match self {
             Op::File(op) => op.next(cx),
             Op::Tcp(op) => op.next(cx),
-            Op::Task(op) => Ok(op.next()),
+            Op::Task(op) => Ok(op.next(cx.clock)),
         };
         step.unwrap_or_else(|error| Step::End(Outcome::failed(error)))
     }
@@ -182,7 +184,7 @@ impl Op {
         let step = match self {
             Op::File(op) => op.completed(cx, completion),
             Op::Tcp(op) => op.completed(cx, completion),
-            Op::Task(op) => Ok(op.completed(completion)),
+            Op::Task(op) => Ok(op.completed(cx.clock, completion)),
         };
         step.unwrap_or_else(|error| Step::End(Outcome::Failed(error, self.done())))
     }
@@ -243,6 +245,13 @@ impl Op {
             Op::File(op) => op.inline_bytes(buffers),
             Op::Tcp(op) => op.inline_bytes(buffers),
             Op::Task(op) => op.inline_bytes(),
+        }
+    }
+
+    /// It is accepted: its time begins.
+    pub(crate) fn begins(&mut self, clock: &Clock) {
+        if let Op::Task(op) = self {
+            op.begins(clock);
         }
     }
 

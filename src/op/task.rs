@@ -2,7 +2,7 @@
 
 use super::kinds::*;
 use super::{Outcome, Step};
-use crate::clock;
+use crate::clock::Clock;
 use crate::driver::{Completion, Primitive, Value, WorkFunction};
 use crate::sys::Region;
 
@@ -27,9 +27,16 @@ impl TaskOp {
         TaskOp::Post { value }
     }
 
-    /// Fires `delay` nanoseconds from now, and every `period` nanoseconds after that where it is not 0.
+    /// Fires `delay` nanoseconds after it begins, and every `period` nanoseconds after that where it is not 0.
     pub(crate) fn timer(delay: u64, period: u64) -> Self {
-        TaskOp::Timer { due: clock::after(delay), period }
+        TaskOp::Timer { due: delay, period }
+    }
+
+    /// From here on, `due` is an instant.
+    pub(super) fn begins(&mut self, clock: &Clock) {
+        if let TaskOp::Timer { due, .. } = self {
+            *due = clock.after(*due);
+        }
     }
 
     /// Calls a function on a worker thread, with the region's address as its argument.
@@ -42,11 +49,11 @@ impl TaskOp {
         TaskOp::Close
     }
 
-    pub(super) fn next(&mut self) -> Step {
+    pub(super) fn next(&mut self, clock: &Clock) -> Step {
         match self {
             TaskOp::Nop => Step::End(Outcome::Done(0)),
             TaskOp::Post { value } => Step::End(Outcome::Done(*value)),
-            TaskOp::Timer { due, period } => fire(clock::now(), due, *period),
+            TaskOp::Timer { due, period } => fire(clock.now(), due, *period),
             TaskOp::Work { function, argument } => {
                 Step::Run(Primitive::Work { function: *function, argument: *argument })
             }
@@ -54,9 +61,9 @@ impl TaskOp {
         }
     }
 
-    pub(super) fn completed(&mut self, completion: Completion) -> Step {
+    pub(super) fn completed(&mut self, clock: &Clock, completion: Completion) -> Step {
         Step::End(match completion.result {
-            Ok(Value::Again) => return self.next(),
+            Ok(Value::Again) => return self.next(clock),
             Ok(Value::Nothing) => Outcome::Done(0),
             Ok(Value::Number(number)) => Outcome::Done(number),
             Ok(_) => Outcome::internal(),

@@ -3,7 +3,7 @@
 use super::intake::Intake;
 use super::kinds::*;
 use super::{Context, Lane, Outcome, Step, TargetKind};
-use crate::clock;
+use crate::clock::Clock;
 use crate::driver::buffers::Pool;
 use crate::driver::{Completion, Primitive, Socket, Value};
 use crate::error::{self, Error, Result};
@@ -56,7 +56,7 @@ impl TcpOp {
 
     pub(super) fn next(&mut self, cx: &mut Context<'_>) -> Result<Step> {
         Ok(Step::Run(match &mut self.0 {
-            Work::Accept { rest_until, .. } if *rest_until > clock::now() => return Ok(Step::Until(*rest_until)),
+            Work::Accept { rest_until, .. } if *rest_until > cx.clock.now() => return Ok(Step::Until(*rest_until)),
             Work::Accept { multishot, .. } => {
                 Primitive::Accept { listener: cx.socket()?, multishot: *multishot && cx.ample }
             }
@@ -95,7 +95,7 @@ impl TcpOp {
             Ok(Value::Starved(needed)) => return Ok(Step::Starve(needed)),
             Ok(Value::Again) => return self.next(cx),
             Ok(value) => value,
-            Err(error) => return self.failed(error),
+            Err(error) => return self.failed(cx.clock, error),
         };
         match (&mut self.0, value) {
             (Work::Accept { multishot: true, .. }, Value::Opened(handle)) => {
@@ -127,12 +127,12 @@ impl TcpOp {
         }
     }
 
-    fn failed(&mut self, error: Error) -> Result<Step> {
+    fn failed(&mut self, clock: &Clock, error: Error) -> Result<Step> {
         match &mut self.0 {
             Work::Accept { multishot: true, rest_until }
                 if matches!(error.status, error::SL_ERR_TOO_MANY_FILES | error::SL_ERR_NO_MEMORY) =>
             {
-                *rest_until = clock::after(REST_NS);
+                *rest_until = clock.after(REST_NS);
                 Ok(Step::Until(*rest_until))
             }
             _ => Err(error),

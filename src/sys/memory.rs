@@ -38,6 +38,11 @@ impl Region {
         self.length
     }
 
+    /// The first `count` bytes (at most all).
+    fn first(&self, count: usize) -> Region {
+        Region { pointer: self.pointer, length: self.length.min(count) }
+    }
+
     /// What is left behind the first `count` bytes (at most all).
     #[must_use]
     pub(crate) fn skip(&self, count: usize) -> Region {
@@ -74,6 +79,22 @@ impl Data {
         match self {
             Data::One(region) => *region = region.skip(count),
             Data::Many(_, done) => *done += count,
+        }
+    }
+
+    /// Keeps only the first `count` of the bytes that are left.
+    pub(crate) fn truncate(&mut self, count: usize) {
+        *self = match self {
+            Data::One(region) => Data::One(region.first(count)),
+            Data::Many(..) => {
+                let mut left = count;
+                let cut = |region: Region| {
+                    let kept = region.first(left);
+                    left -= kept.len();
+                    kept
+                };
+                Data::many(self.regions().map(cut).collect())
+            }
         }
     }
 
@@ -173,5 +194,20 @@ mod tests {
         assert_eq!(left, [(back.pointer().wrapping_add(1), 5)]);
         data.advance(5);
         assert_eq!((data.len(), data.regions().count()), (0, 0));
+    }
+
+    #[test]
+    fn pieces_are_cut_where_they_are_to_end() {
+        let mut bytes = [0u8; 10];
+        let (front, back) = bytes.split_at_mut(4);
+        let mut data = Data::many(vec![region(front), region(back)]);
+        data.advance(1);
+        data.truncate(5);
+        assert_eq!(data.regions().map(|r| r.len()).collect::<Vec<_>>(), [3, 2]);
+        data.truncate(2);
+        assert_eq!(data.regions().map(|r| r.len()).collect::<Vec<_>>(), [2]);
+        let mut one = Data::One(region(&mut bytes));
+        one.truncate(7);
+        assert_eq!(one.len(), 7);
     }
 }

@@ -15,7 +15,9 @@
 //! - `Wake` is a descriptor that is readable exactly while it is set.
 //! - `spawn_thread` starts a thread that no signal of the host's is delivered to.
 //! - `fork_generation` grows in the child of every fork.
-//! - `status_of_code` names the codes of the system that `std::io::ErrorKind` leaves unnamed.
+//! - `status_of_code` names the codes of the system that `std::io::ErrorKind` leaves unnamed; `error_code` gives the code of an
+//!   error by its Unix name.
+//! - `may_wait` and `is_named_pipe` say what may have to wait for somebody else, though it is a file.
 
 #[cfg(target_os = "linux")]
 mod cached;
@@ -39,8 +41,8 @@ pub(crate) use linux::{EventCounter, appends, is_privileged, set_nonblocking, st
 pub(crate) use memory::{Data, FileKind, FileStat, Region, StatTarget, Target};
 pub(crate) use platform::{
     Handle, Path, Registration, Wake, adopt_file, adopt_listener, adopt_stream, check_file_descriptor,
-    check_listener_descriptor, check_stream_descriptor, fork_generation, listen, path, spawn_thread, start_stream,
-    status_of_code,
+    check_listener_descriptor, check_stream_descriptor, error_code, fork_generation, is_named_pipe, listen, path,
+    spawn_thread, start_stream, status_of_code,
 };
 #[cfg(target_os = "linux")]
 pub(crate) use unix::{accepts_another, open_bits};

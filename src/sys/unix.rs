@@ -4,7 +4,9 @@
 mod call;
 #[cfg(not(target_os = "linux"))]
 use libc as call;
+mod codes;
 mod process;
+pub(crate) use codes::{error_code, status_of_code};
 pub(crate) use process::{Wake, fork_generation, spawn_thread};
 
 use super::{Data, FileKind, FileStat, HandleKind, ListenOptions, OpenFlags, Region, SocketOption};
@@ -36,6 +38,17 @@ pub(crate) type Path = Arc<CStr>;
 /// Makes a path from the caller's bytes.
 pub(crate) fn path(bytes: CString) -> Result<Path> {
     Ok(bytes.into())
+}
+
+fn std_path(path: &Path) -> &std::path::Path {
+    use std::os::unix::ffi::OsStrExt;
+    std::path::Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()))
+}
+
+/// Whether opening it waits for another end (fifo(7)).
+pub(crate) fn is_named_pipe(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    std_path(path).metadata().is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
 /// One open thing.
@@ -175,10 +188,21 @@ impl Handle {
         }
     }
 
+    /// Whether reading or writing it may have to wait for somebody else: a named pipe, a terminal.
+    pub(crate) fn may_wait(&self) -> bool {
+        use std::os::unix::fs::FileTypeExt;
+        let Handle::File(file) = self else { return true };
+        file.metadata().is_ok_and(|metadata| {
+            !metadata.is_file() && !metadata.is_dir() && {
+                let kind = metadata.file_type();
+                kind.is_fifo() || kind.is_socket() || kind.is_char_device() && std::io::IsTerminal::is_terminal(file)
+            }
+        })
+    }
+
     /// Says what is known of a path.
     pub(crate) fn stat_path(path: &Path, follow: bool) -> io::Result<FileStat> {
-        use std::os::unix::ffi::OsStrExt;
-        let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
+        let path = std_path(path);
         let metadata = if follow { path.metadata() } else { path.symlink_metadata() };
         Ok(file_stat(&metadata?))
     }
@@ -571,23 +595,5 @@ impl Registration {
     /// Takes it out of the registry.
     pub(crate) fn remove(self, registry: &Registry) -> io::Result<()> {
         registry.deregister(&mut SourceFd(&self.0))
-    }
-}
-
-/// Names the codes that `std::io::ErrorKind` leaves unnamed.
-pub(crate) fn status_of_code(code: i32) -> i32 {
-    match code {
-        libc::EMFILE | libc::ENFILE => error::SL_ERR_TOO_MANY_FILES,
-        libc::ENAMETOOLONG => error::SL_ERR_NAME_TOO_LONG,
-        libc::ELOOP | libc::EMLINK => error::SL_ERR_LINKS,
-        libc::EBADF => error::SL_ERR_BAD_DESCRIPTOR,
-        libc::EIO => error::SL_ERR_IO,
-        libc::ENOBUFS => error::SL_ERR_NO_MEMORY,
-        libc::EINVAL => error::SL_ERR_INVALID,
-        libc::EOPNOTSUPP | libc::ENOTTY => error::SL_ERR_UNSUPPORTED,
-        libc::ENXIO | libc::ENODEV => error::SL_ERR_NOT_FOUND,
-        libc::ECANCELED => error::SL_ERR_CANCELLED,
-        libc::EPROTO => error::SL_ERR_CONNECTION_ABORTED,
-        _ => error::SL_ERR_OS,
     }
 }

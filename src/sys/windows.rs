@@ -1,9 +1,11 @@
 //! The platform on Windows: see the contract in mod.rs.
 
 mod file;
+mod status;
+pub(crate) use self::status::{error_code, status_of_code};
 
 use self::file::OpenFile;
-use super::{Data, FileStat, HandleKind, ListenOptions, OpenFlags, Region, SocketOption};
+use super::{Data, FileKind, FileStat, HandleKind, ListenOptions, OpenFlags, Region, SocketOption};
 use crate::error::{self, Error, Result};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -116,6 +118,11 @@ impl Handle {
     /// Says what is known of a file.
     pub(crate) fn stat(&self) -> io::Result<FileStat> {
         file::stat(self.file()?.file())
+    }
+
+    /// Whether reading or writing it may have to wait for somebody else: a pipe, a console.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.stat().map_or(true, |stat| stat.kind == FileKind::Other)
     }
 
     /// Says what is known of a path.
@@ -492,64 +499,12 @@ pub(crate) fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> 
     std::thread::Builder::new().name(name.to_owned()).spawn(body)
 }
 
+/// Whether opening it waits for another end: Windows' named pipes do not, they are there or not.
+pub(crate) fn is_named_pipe(_: &Path) -> bool {
+    false
+}
+
 /// How many forks lie between the first caller's process and this one: Windows has none.
 pub(crate) fn fork_generation() -> u64 {
     0
-}
-
-/// Names the codes that `std::io::ErrorKind` leaves unnamed, or without a stable name.
-pub(crate) fn status_of_code(code: i32) -> i32 {
-    if let Ok(code) = u32::try_from(code) {
-        match code {
-            codes::ERROR_TOO_MANY_OPEN_FILES => return error::SL_ERR_TOO_MANY_FILES,
-            codes::ERROR_NO_SYSTEM_RESOURCES
-            | codes::ERROR_NOT_ENOUGH_QUOTA
-            | codes::ERROR_WORKING_SET_QUOTA
-            | codes::ERROR_COMMITMENT_LIMIT => return error::SL_ERR_NO_MEMORY,
-            codes::ERROR_INVALID_HANDLE => return error::SL_ERR_BAD_DESCRIPTOR,
-            codes::ERROR_SHARING_VIOLATION
-            | codes::ERROR_LOCK_VIOLATION
-            | codes::ERROR_DELETE_PENDING
-            | codes::ERROR_USER_MAPPED_FILE => return error::SL_ERR_BUSY,
-            codes::ERROR_FILENAME_EXCED_RANGE => return error::SL_ERR_NAME_TOO_LONG,
-            codes::ERROR_CANT_RESOLVE_FILENAME | codes::ERROR_TOO_MANY_LINKS | codes::ERROR_STOPPED_ON_SYMLINK => {
-                return error::SL_ERR_LINKS;
-            }
-            codes::ERROR_INVALID_NAME
-            | codes::ERROR_BAD_PATHNAME
-            | codes::ERROR_INVALID_PARAMETER
-            | codes::ERROR_NEGATIVE_SEEK => return error::SL_ERR_INVALID,
-            codes::ERROR_INVALID_FUNCTION | codes::ERROR_NOT_SUPPORTED => return error::SL_ERR_UNSUPPORTED,
-            codes::ERROR_OPERATION_ABORTED | codes::ERROR_CANCELLED => return error::SL_ERR_CANCELLED,
-            codes::ERROR_NETNAME_DELETED => return error::SL_ERR_CONNECTION_RESET,
-            codes::ERROR_PRIVILEGE_NOT_HELD => return error::SL_ERR_PERMISSION,
-            codes::ERROR_FILE_SYSTEM_LIMITATION => return error::SL_ERR_FILE_TOO_LARGE,
-            codes::ERROR_CRC
-            | codes::ERROR_SECTOR_NOT_FOUND
-            | codes::ERROR_WRITE_FAULT
-            | codes::ERROR_READ_FAULT
-            | codes::ERROR_GEN_FAILURE
-            | codes::ERROR_IO_DEVICE
-            | codes::ERROR_FILE_CORRUPT
-            | codes::ERROR_DISK_CORRUPT => return error::SL_ERR_IO,
-            _ => {}
-        }
-    }
-    match code {
-        winsock::WSAEMFILE => error::SL_ERR_TOO_MANY_FILES,
-        winsock::WSAENOBUFS => error::SL_ERR_NO_MEMORY,
-        winsock::WSAENOTSOCK | winsock::WSAEBADF => error::SL_ERR_BAD_DESCRIPTOR,
-        winsock::WSAEINVAL => error::SL_ERR_INVALID,
-        winsock::WSAEOPNOTSUPP
-        | winsock::WSAENOPROTOOPT
-        | winsock::WSAEPROTONOSUPPORT
-        | winsock::WSAESOCKTNOSUPPORT
-        | winsock::WSAEPFNOSUPPORT
-        | winsock::WSAEAFNOSUPPORT => error::SL_ERR_UNSUPPORTED,
-        winsock::WSAESHUTDOWN => error::SL_ERR_BROKEN_PIPE,
-        winsock::WSAENETRESET => error::SL_ERR_CONNECTION_RESET,
-        winsock::WSAEHOSTDOWN => error::SL_ERR_HOST_UNREACHABLE,
-        winsock::WSAECANCELLED => error::SL_ERR_CANCELLED,
-        _ => error::SL_ERR_OS,
-    }
 }

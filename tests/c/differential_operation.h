@@ -39,6 +39,7 @@ typedef void (*afterwards)(struct operation *op);
 
 typedef struct operation {
     int active, submitted, ended;
+    int may_be_short;       // the loop is simulated: fewer bytes than there are
     int held;              // nobody waits for it meanwhile: it is being made, or its end needs something still to be done
     uint64_t number;        // of the step,
     uint64_t serial;        // and of all operations of this program
@@ -163,7 +164,7 @@ static void differs(const operation *op, const char *what, int64_t here, int64_t
     } else {
         fprintf(stderr, "  step %" PRIu64 "\n", step);
     }
-    const char *driver = running_on == SL_DRIVER_URING ? "uring" : "poll";
+    const char *driver = running_on == SL_DRIVER_URING ? "uring" : running_on == SL_DRIVER_POLL ? "poll" : "sim";
     fprintf(stderr, "  sideloop: %" PRId64 " %s; blocking calls: %" PRId64 " %s\n  seed %" PRIu64 " on %s\n", here,
             harness_name(here), oracle, harness_name(oracle), seed, driver);
     fprintf(stderr, "  once more, in an empty folder: SIDELOOP_DRIVER=%s differential 1 %" PRIu64 " 1\n",

@@ -2,18 +2,44 @@
 //! when something has gone wrong.
 
 use super::Core;
-use crate::driver::{Completion, Driver, DriverChoice, Primitive};
+use crate::driver::{self, Driver, DriverChoice};
 use crate::engine::{Engine, OpSlot};
 use crate::error::{self, Error, Result};
 use crate::lock::HandOver;
 use crate::op::Outcome;
-use crate::sys::{self, Handle};
+use crate::sys;
 use crate::table::Entry;
 use crate::thread_mark;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+
+/// A loop that somebody else's thread carries on.
+pub(in crate::engine) struct Stepping(Box<Core>);
+
+impl Stepping {
+    pub(in crate::engine) fn new(engine: Arc<Engine>, driver: Box<dyn Driver>) -> Self {
+        Stepping(Box::new(Core::new(engine, driver, 0)))
+    }
+
+    /// Has the loop make one turn on this thread; None where it was the last.
+    pub(in crate::engine) fn step(mut self) -> Option<Self> {
+        let core = &mut self.0;
+        let turned = catch_unwind(AssertUnwindSafe(|| core.turn().map(|()| core.is_done())));
+        match turned {
+            Ok(Ok(false)) => return Some(self),
+            Ok(Ok(true)) => end(*self.0),
+            _ => end_failed(*self.0),
+        }
+        None
+    }
+
+    /// Has the loop go on by itself, on this thread.
+    pub(in crate::engine) fn run(self) {
+        thread_mark::set(self.0.engine.id());
+        live(*self.0);
+    }
+}
 
 /// The life of the loop's thread.
 pub(in crate::engine) fn run(engine: Arc<Engine>, driver: Box<dyn Driver>, spin_ns: u64) {
@@ -78,7 +104,7 @@ fn succeed(core: Core, reason: Error) {
 impl Core {
     /// Has another driver take over from one that failed.
     fn replace_driver(&mut self, reason: &Error) -> Result<()> {
-        let driver = std::mem::replace(&mut self.driver, Box::new(Gone));
+        let driver = std::mem::replace(&mut self.driver, Box::new(driver::Gone));
         let (driver, completed) = driver.replace()?;
         self.driver = driver;
         *self.engine.driver.lock() = (DriverChoice::Poll, format!("poll, because {}", reason.detail));
@@ -98,7 +124,7 @@ impl Core {
             super::take_ended(&mut inbox, &mut self.own);
         }
         // Workers end with the driver; what a kernel still had in hand it gives back.
-        self.driver = Box::new(Gone);
+        self.driver = Box::new(driver::Gone);
         for index in 0..self.engine.ops.made() {
             let live = self.engine.ops.at(index).is_some_and(|slot: Entry<'_, OpSlot>| slot.is_live());
             if live {
@@ -110,26 +136,5 @@ impl Core {
             self.engine.resources.release(index);
         }
         self.deliver();
-    }
-}
-
-/// Stands where a driver was that is gone.
-struct Gone;
-
-impl Driver for Gone {
-    fn attach(&mut self, _: &Arc<Handle>) -> u32 {
-        0
-    }
-    fn detach(&mut self, _: u32) {}
-    fn reserve(&mut self, _: u32) -> Result<()> {
-        Ok(())
-    }
-    fn submit(&mut self, _: u32, _: Primitive) {}
-    fn cancel(&mut self, _: u32) {}
-    fn wait(&mut self, _: Option<Duration>, _: &mut Vec<Completion>) -> Result<()> {
-        Ok(())
-    }
-    fn workers(&self) -> u32 {
-        0
     }
 }

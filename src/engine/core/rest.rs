@@ -22,7 +22,7 @@ impl Core {
     /// Hands what is to be done to the driver, and takes what is done; asleep while there is neither.
     pub(super) fn sleep(&mut self) -> Result<()> {
         // A day at most: systems take their timeouts in small integers.
-        let timeout = self.timers.first().map(|at| at.saturating_sub(clock::now()).min(DAY_NS));
+        let timeout = self.timers.first().map(|at| at.saturating_sub(self.engine.clock.now()).min(DAY_NS));
         if timeout == Some(0) || !self.ready.is_empty() || self.room_made {
             return self.driver.wait(Some(Duration::ZERO), &mut self.completed);
         }
@@ -60,7 +60,7 @@ impl Core {
     }
 
     fn is_asked(&self) -> bool {
-        self.engine.asked.load(Ordering::SeqCst)
+        self.engine.asked.load(Ordering::SeqCst) || self.engine.stepped.is_called_off()
     }
 
     /// Whether there is no room for another event of a multishot operation. The flag is up before the second look: whoever

@@ -80,6 +80,7 @@ SL_FOREVER: Final = 18446744073709551615
 SL_DRIVER_AUTO: Final = 0
 SL_DRIVER_POLL: Final = 1
 SL_DRIVER_URING: Final = 2
+SL_DRIVER_SIM: Final = 3
 SL_LOOP_WAKE_SOCKET: Final = 1
 SL_LOOP_NO_INLINE: Final = 2
 SL_EVENT_MORE: Final = 1
@@ -386,6 +387,8 @@ class Counters(_Structure):
     turns: int
     # Wakes: how often another thread found the loop asleep and woke it.
     wakes: int
+    # Faults: how many operations a fault plan has had fail, fall short or wait (see sl_loop_options.faults).
+    faults: int
 
     _fields_ = [
         ("size", c_uint32),
@@ -404,9 +407,10 @@ class Counters(_Structure):
         ("lent_bytes", c_uint64),
         ("turns", c_uint64),
         ("wakes", c_uint64),
+        ("faults", c_uint64),
     ]
     # The same for the struct module, padding at the end included.
-    FORMAT = "IIQQQQQQQQQQQQQQ0Q"
+    FORMAT = "IIQQQQQQQQQQQQQQQ0Q"
 
 
 class LoopOptions(_Structure):
@@ -441,6 +445,12 @@ class LoopOptions(_Structure):
     # How many bytes of lent buffers may be out at a time: 0 means 268435456 (256 MiB). Beyond it, operations that
     # need a lent buffer wait until one is released.
     max_lent_bytes: int
+    # What chance begins with, in a simulated loop and in a fault plan: the same seed, the same chance. 0 means the
+    # environment variable SIDELOOP_SEED or, without it, any; sl_loop_driver says which it was.
+    seed: int
+    # A fault plan, as a string: see "Faults". NULL means the environment variable SIDELOOP_FAULTS or, without it, no
+    # faults; the empty string means none. Copied before the call returns.
+    faults: Optional[int]
 
     _fields_ = [
         ("size", c_uint32),
@@ -454,9 +464,11 @@ class LoopOptions(_Structure):
         ("receive_buffer_size", c_uint32),
         ("spin_us", c_uint32),
         ("max_lent_bytes", c_uint64),
+        ("seed", c_uint64),
+        ("faults", c_void_p),
     ]
     # The same for the struct module, padding at the end included.
-    FORMAT = "IIIIIIIIIIQ0Q"
+    FORMAT = "IIIIIIIIIIQQP0Q"
 
 
 class Event(_Structure):

@@ -41,7 +41,12 @@ Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 
 # What all function pointers of ctypes derive from.
 _FUNCTION: type = type(library.sl_work).__bases__[0]
-_DRIVERS = {"auto": _abi.SL_DRIVER_AUTO, "poll": _abi.SL_DRIVER_POLL, "uring": _abi.SL_DRIVER_URING}
+_DRIVERS = {
+    "auto": _abi.SL_DRIVER_AUTO,
+    "poll": _abi.SL_DRIVER_POLL,
+    "uring": _abi.SL_DRIVER_URING,
+    "sim": _abi.SL_DRIVER_SIM,
+}
 _OPEN_FLAGS = {
     "r": _abi.SL_OPEN_READ,
     "w": _abi.SL_OPEN_WRITE | _abi.SL_OPEN_CREATE | _abi.SL_OPEN_TRUNCATE,
@@ -70,15 +75,17 @@ def _encode_path(path: Path) -> bytes:
 class Loop(Engine):
     """An event loop with a thread of its own. A context manager: leaving it closes it.
 
-    driver: "auto", "poll" or "uring". wake_socket: `fileno` shall be a socket. inline=False: nothing is carried out on
-    the thread that submits it, for threads that must get back to their own work at once. spin_us and the limits are
-    those of sl_loop_options in sideloop.h; 0 stands for the library's default.
+    driver: "auto", "poll", "uring", or, for tests, "sim": a simulated loop, in which what a busy system might do happens by
+    chance from `seed`, in a time of its own. faults: a fault plan like "read: EIO@0.01 short@0.3", for any driver; sideloop.h
+    describes both. wake_socket: `fileno` shall be a socket. inline=False: nothing is carried out on the thread that
+    submits it, for threads that must get back to their own work at once. spin_us and the limits are those of
+    sl_loop_options in sideloop.h; 0 stands for the library's default.
     """
 
     def __init__(
         self,
         *,
-        driver: Literal["auto", "poll", "uring"] = "auto",
+        driver: Literal["auto", "poll", "uring", "sim"] = "auto",
         wake_socket: bool = False,
         inline: bool = True,
         spin_us: int = 0,
@@ -89,6 +96,8 @@ class Loop(Engine):
         max_work_threads: int = 0,
         receive_buffer_size: int = 0,
         max_lent_bytes: int = 0,
+        seed: int = 0,
+        faults: Optional[str] = None,
     ) -> None:
         # Before anything can fail: the destructor asks.
         self._closed = True
@@ -101,15 +110,21 @@ class Loop(Engine):
             "max_work_threads": max_work_threads,
             "receive_buffer_size": receive_buffer_size,
             "max_lent_bytes": max_lent_bytes,
+            "seed": seed,
         }
         for name, value in limits.items():
             # ctypes would cut it.
-            if not 0 <= value < 2 ** (64 if name == "max_lent_bytes" else 32):
+            if not 0 <= value < 2 ** (64 if name in ("max_lent_bytes", "seed") else 32):
                 raise ValueError(f"{name} is out of range: {value}")
         if driver not in _DRIVERS:
             raise ValueError(f"driver {driver!r} is none of {', '.join(_DRIVERS)}")
         flags = (_abi.SL_LOOP_WAKE_SOCKET if wake_socket else 0) | (0 if inline else _abi.SL_LOOP_NO_INLINE)
-        super().__init__(_abi.LoopOptions(driver=_DRIVERS[driver], flags=flags, **limits))
+        if faults is not None and "\0" in faults:
+            raise ValueError("faults cannot hold a NUL")
+        plan = None if faults is None else ctypes.create_string_buffer(faults.encode())
+        options = _abi.LoopOptions(driver=_DRIVERS[driver], flags=flags, **limits)
+        options.faults = ctypes.addressof(plan) if plan else None
+        super().__init__(options)
 
     # Events.
 
