@@ -182,6 +182,11 @@ fn differential() {
 }
 
 #[test]
+fn soak() {
+    run("soak", &["3"]);
+}
+
+#[test]
 fn fork() {
     run("fork", &[]);
 }
