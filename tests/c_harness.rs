@@ -309,6 +309,16 @@ fn regressions() {
 }
 
 #[test]
+fn faults() {
+    run_anywhere("faults", &[]);
+}
+
+#[test]
+fn fault_plans() {
+    run_anywhere("fault_plans", &[]);
+}
+
+#[test]
 fn unload() {
     run("unload", &[]);
 }
