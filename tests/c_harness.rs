@@ -309,6 +309,11 @@ fn regressions() {
 }
 
 #[test]
+fn simulated() {
+    run_on(&["sim"], "simulated", &["40"]);
+}
+
+#[test]
 fn faults() {
     run_anywhere("faults", &[]);
 }
