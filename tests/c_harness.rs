@@ -314,6 +314,21 @@ fn regressions() {
 }
 
 #[test]
+fn simulated() {
+    run_on(&["sim"], "simulated", &["40"]);
+}
+
+#[test]
+fn faults() {
+    run_anywhere("faults", &[]);
+}
+
+#[test]
+fn fault_plans() {
+    run_anywhere("fault_plans", &[]);
+}
+
+#[test]
 fn unload() {
     run("unload", &[]);
 }

@@ -168,6 +168,11 @@ pub(crate) trait Driver: Send {
         false
     }
 
+    /// Whether whole files are to be read and written in steps, each of them by way of the driver, so that each can go wrong there.
+    fn judges_steps(&self) -> bool {
+        false
+    }
+
     /// How many worker threads there are.
     fn workers(&self) -> u32;
 

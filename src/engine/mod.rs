@@ -282,7 +282,8 @@ impl Engine {
     }
 
     fn refuse_own_thread(&self) -> Result<()> {
-        if thread_mark::get() == self.id() {
+        // A callback of a simulated loop may carry on another one, whose mark the thread bears meanwhile.
+        if thread_mark::get() == self.id() || self.stepped.is_by_this_thread() {
             return Err(Error::with(error::SL_ERR_DEADLOCK, "this is one of the loop's own threads"));
         }
         Ok(())

@@ -55,8 +55,8 @@ impl Stepped {
     }
 
     /// Whether this thread carries it on: then it is in a callback of it.
-    fn is_by_this_thread(&self) -> bool {
-        *self.by.lock() == Some(thread::current().id())
+    pub(super) fn is_by_this_thread(&self) -> bool {
+        !self.is_free() && *self.by.lock() == Some(thread::current().id())
     }
 }
 

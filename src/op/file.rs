@@ -2,7 +2,7 @@
 
 use super::intake::Intake;
 use super::kinds::*;
-use super::whole::{self, WholeRead};
+use super::whole::{self, WholeRead, WholeWrite};
 use super::{Context, Lane, Outcome, Step, TargetKind};
 use crate::driver::buffers::{Lent, Pool};
 use crate::driver::{Completion, Primitive, Value};
@@ -23,7 +23,7 @@ enum Work {
     Stat { target: StatTarget },
     StatPath { path: Path, follow: bool, target: StatTarget },
     ReadPath { path: Path, steps: Option<Box<WholeRead>> },
-    WritePath { path: Path, from: Data, flags: OpenFlags },
+    WritePath { path: Path, from: Data, flags: OpenFlags, steps: Option<Box<WholeWrite>> },
 }
 
 impl FileOp {
@@ -69,7 +69,7 @@ impl FileOp {
 
     /// Writes a whole file.
     pub(crate) fn write_path(path: Path, from: Data, flags: OpenFlags) -> Self {
-        FileOp(Work::WritePath { path, from, flags })
+        FileOp(Work::WritePath { path, from, flags, steps: None })
     }
 
     pub(super) fn next(&mut self, cx: &mut Context<'_>) -> Result<Step> {
@@ -96,7 +96,10 @@ impl FileOp {
                 }
                 Primitive::ReadPath { path: path.clone() }
             }
-            Work::WritePath { path, from, flags } => {
+            Work::WritePath { path, from, flags, steps } => {
+                if cx.driver.judges_steps() {
+                    return Ok(steps.get_or_insert_default().next(path, flags, from));
+                }
                 Primitive::WritePath { path: path.clone(), from: from.clone(), flags: *flags }
             }
         }))
@@ -111,6 +114,10 @@ impl FileOp {
         let outcome = match (&mut self.0, value) {
             (Work::ReadPath { path, steps: Some(steps) }, value) if cx.driver.steps_are_cheap() => {
                 return steps.completed(path, cx, value);
+            }
+            (Work::WritePath { path, from, flags, steps: Some(steps) }, value) => {
+                steps.completed(from, value)?;
+                return Ok(steps.next(path, flags, from));
             }
             // A step that another driver has carried out: this one begins anew.
             (Work::ReadPath { .. }, Value::Opened(_) | Value::Count(_)) => return self.next(cx),
@@ -172,6 +179,7 @@ impl FileOp {
         match &self.0 {
             Work::Read { intake, .. } => intake.done() as u64,
             Work::Write { done, .. } => *done as u64,
+            Work::WritePath { steps: Some(steps), .. } => steps.done() as u64,
             _ => 0,
         }
     }
@@ -181,8 +189,10 @@ impl FileOp {
     }
 
     pub(super) fn abandon(&mut self) {
-        if let Work::ReadPath { steps, .. } = &mut self.0 {
-            *steps = None;
+        match &mut self.0 {
+            Work::ReadPath { steps, .. } => *steps = None,
+            Work::WritePath { steps, .. } => *steps = None,
+            _ => {}
         }
     }
 

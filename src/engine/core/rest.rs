@@ -19,11 +19,12 @@ const BACKLOG: u64 = 1024;
 const BUFFERS: u64 = 256;
 
 impl Core {
-    /// Hands what is to be done to the driver, and takes what is done; asleep while there is neither.
-    pub(super) fn sleep(&mut self) -> Result<()> {
+    /// Hands what is to be done to the driver, and takes what is done; asleep while there is neither, unless somebody is to hear
+    /// of `news` first.
+    pub(super) fn sleep(&mut self, news: bool) -> Result<()> {
         // A day at most: systems take their timeouts in small integers.
         let timeout = self.timers.first().map(|at| at.saturating_sub(self.engine.clock.now()).min(DAY_NS));
-        if timeout == Some(0) || !self.ready.is_empty() || self.room_made {
+        if news || timeout == Some(0) || !self.ready.is_empty() || self.room_made {
             return self.driver.wait(Some(Duration::ZERO), &mut self.completed);
         }
         let window = self.patience.window();

@@ -7,6 +7,9 @@
   the program's own code. It is re-entrant, since the garbage collector may run a destructor anywhere.
 - The reaper: of the threads that wait, one takes the events for all of them, and the others wait until it says that
   there is news. It blocks on the wake descriptor rather than inside the library, so that Ctrl-C interrupts it.
+
+A simulated loop goes on while the reaper is inside the library, so that a seed brings everything back; only where nothing
+can come that way, or the program wants the wake descriptor for itself, does it get a thread.
 """
 
 from __future__ import annotations
@@ -50,6 +53,7 @@ _pack_request = struct.Struct(_abi.Request.FORMAT).pack
 _REQUEST_SIZE = ctypes.sizeof(_abi.Request)
 _sl_submit = library.sl_submit
 _sl_poll = library.sl_poll
+_sl_wait = library.sl_wait
 
 
 def nanoseconds(name: str, seconds: float) -> int:
@@ -82,6 +86,7 @@ class Engine:
         self._arrivals = 0
         self._descriptor: Optional[int] = None
         self._exposed = False
+        self._stepped = library.sl_loop_driver(self._id, None, 0) == _abi.SL_DRIVER_SIM
         # Events taken, but not yet handed to their operations.
         self._records: Deque[Tuple[int, ...]] = deque()
         self._prepare_taking()
@@ -99,6 +104,8 @@ class Engine:
         view = memoryview(buffer).cast("B")
         self._views = {count: view[: count * _EVENT.size] for count in range(CAPACITY + 1)}
         self._poll_arguments = ((self._id,), (ctypes.addressof(buffer),), (CAPACITY,))
+        # For simulated loops: in their time, until nothing can happen any more.
+        self._wait_arguments = (*self._poll_arguments, (round(MOST_SECONDS * 1e9),))
 
     # Submitting.
 
@@ -212,14 +219,17 @@ class Engine:
 
     # Taking events.
 
-    def _take(self) -> int:
-        """Takes what the library has and hands it over. For the reaper only; never blocks."""
+    def _take(self, call: Callable[..., int] = _sl_poll, arguments: Tuple[Tuple[int], ...] = ()) -> int:
+        """Takes what the library has and hands it over. For the reaper only; by itself, it never blocks."""
         records = self._records
         try:
             # One call into C from the queue to the deque, so that no signal handler's exception can come between.
             records.extend(
                 itertools.chain.from_iterable(
-                    map(_EVENT.iter_unpack, map(self._views.__getitem__, map(_sl_poll, *self._poll_arguments)))
+                    map(
+                        _EVENT.iter_unpack,
+                        map(self._views.__getitem__, map(call, *(arguments or self._poll_arguments))),
+                    )
                 )
             )
         except KeyError as error:
@@ -273,9 +283,12 @@ class Engine:
                 left = self._become_reaper(ready, deadline)
                 if left is None:
                     return ready()
-                if not self._take() and left:
-                    self._block(left)
-                    self._take()
+                if not self._take() and left and not (self._stepped and self._carry_on(deadline)):
+                    if self._stepped and deadline is not None:
+                        left = 0.0
+                    else:
+                        self._block(left)
+                        self._take()
             finally:
                 _stop_if_leaving()
                 with self._lock:
@@ -303,6 +316,17 @@ class Engine:
                 self._news.wait(left)
             return None
 
+    def _carry_on(self, deadline: Optional[float]) -> bool:
+        """Has a simulated loop go on in this thread until something comes; False where in that time nothing does."""
+        if deadline is None:
+            arguments = self._wait_arguments
+        else:
+            arguments = (
+                *self._poll_arguments,
+                (round(max(0.0, min(deadline - time.monotonic(), MOST_SECONDS)) * 1e9),),
+            )
+        return self._take(_sl_wait, arguments) > 0 or self._drained
+
     def _block(self, seconds: float) -> None:
         """Waits for the wake descriptor."""
         if self._closing:
@@ -316,6 +340,7 @@ class Engine:
             poller.poll(seconds * 1000)
 
     def _wake_descriptor(self) -> int:
+        self._stepped = False
         if self._descriptor is None:
             descriptor = ctypes.c_ssize_t()
             errors.check(library.sl_loop_wake_descriptor(self._id, ctypes.byref(descriptor)))

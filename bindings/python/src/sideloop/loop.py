@@ -197,7 +197,7 @@ class Loop(Engine):
 
     @property
     def driver(self) -> str:
-        """The driver that it runs on: "poll" or "uring"."""
+        """The driver that it runs on: "poll", "uring" or "sim"."""
         number = self._call(library.sl_loop_driver(self._id, None, 0))
         return next((name for name, value in _DRIVERS.items() if value == number), str(number))
 
