@@ -234,6 +234,16 @@ fn cancel() {
 }
 
 #[test]
+fn races() {
+    run_anywhere("races", &["4000"]);
+}
+
+#[test]
+fn simulated() {
+    run_on(&["sim"], "simulated", &[]);
+}
+
+#[test]
 fn deadline() {
     run("deadline", &[]);
 }

@@ -49,6 +49,8 @@ struct Core {
     left: Vec<(u64, Lane)>,
     /// How often this has delivered.
     deliveries: u64,
+    /// Something was posted in this turn.
+    posted: bool,
     /// Operations that have begun and not ended.
     running: usize,
     patience: Patience,
@@ -80,6 +82,7 @@ impl Core {
             own,
             left: Vec::with_capacity(post::GATHERED),
             deliveries: 0,
+            posted: false,
             running: 0,
             patience: Patience::new(spin_ns),
             shutting_down: false,
@@ -93,6 +96,7 @@ impl Core {
     /// One turn: what was asked, what has come due, what has completed.
     fn turn(&mut self) -> Result<()> {
         self.engine.tally.turns.add(1);
+        self.posted = false;
         self.take_commands();
         self.make_room();
         if !self.starved.is_empty() {

@@ -47,6 +47,7 @@ impl Core {
         slot.tick_waits = timer && route != Route::Thread;
         drop(slot);
         self.engine.tally.more.add(1);
+        self.posted = true;
         let call = (event, callback);
         match route {
             Route::Thread => self.own.push_more(call),
@@ -69,6 +70,7 @@ impl Core {
         let Some(mut slot) = self.engine.ops.at(index) else { return };
         let Work::Live(op) = &slot.work else { return };
         tally.ended.add(1);
+        self.posted = true;
         let event = Event { user_data: slot.user_data, kind: op.kind() as u16, ..event };
         let route = slot.route;
         let delivered_in = if route == Route::Handle { 0 } else { self.deliveries + 1 };

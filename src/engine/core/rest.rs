@@ -23,7 +23,10 @@ impl Core {
     pub(super) fn sleep(&mut self) -> Result<()> {
         // A day at most: systems take their timeouts in small integers.
         let timeout = self.timers.first().map(|at| at.saturating_sub(self.engine.clock.now()).min(DAY_NS));
-        if timeout == Some(0) || !self.ready.is_empty() || self.room_made {
+        // What was posted in this turn may be all that the thread waits for that carries a simulated loop on: it must have it before
+        // this sleeps, perhaps for ever, and before time goes on.
+        let awaited = self.posted && self.engine.clock.is_simulated();
+        if timeout == Some(0) || !self.ready.is_empty() || self.room_made || awaited {
             return self.driver.wait(Some(Duration::ZERO), &mut self.completed);
         }
         let window = self.patience.window();
