@@ -239,6 +239,16 @@ fn cancel() {
 }
 
 #[test]
+fn races() {
+    run_anywhere("races", &["4000"]);
+}
+
+#[test]
+fn simulated_last() {
+    run_on(&["sim"], "simulated_last", &[]);
+}
+
+#[test]
 fn deadline() {
     run("deadline", &[]);
 }
@@ -383,7 +393,7 @@ const UNDER_VALGRIND: &[(&str, &[&str])] = &[
     ("close", &["50"]),
     ("limits", &["20", "20"]),
     ("lent", &["300000", "0"]),
-    ("shutdown", &["10"]),
+    ("shutdown", &["10", "2", "200"]),
     ("work", &["500"]),
     ("timers", &["200", "50"]),
     ("files", &["200"]),

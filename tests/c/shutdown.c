@@ -1,7 +1,7 @@
 // Shutdown and close of a loop: everything ends, the events can still be taken, then waits say SL_ERR_SHUT_DOWN; closing
 // counts what nobody took; a close that runs out of time can be repeated; threads that wait are sent home.
 //
-// shutdown [rounds = 200]
+// shutdown [rounds = 200] [closes with much in flight = 20] [operations in flight at each = 1000]
 
 #include "harness.h"
 
@@ -180,6 +180,144 @@ static void with_waiters(size_t rounds)
     CHECK(atomic_load(&callbacks) >= (int)rounds * 2);
 }
 
+// ---------------------------------------------------------------------------------------------------------------------
+// Very much under way
+
+enum { STREAMS = 10 };
+
+// A listener of the system's own that has no room for another connection, so that whoever connects waits.
+static void full_listener(sl_loop loop, raw_socket *filling, size_t count, sl_address *address)
+{
+    struct sockaddr_in here;
+    memset(&here, 0, sizeof here);
+    here.sin_family = AF_INET;
+    here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    raw_socket listener = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK((intptr_t)listener >= 0);
+    CHECK_IS(bind(listener, (struct sockaddr *)&here, sizeof here), 0);
+    CHECK_IS(listen(listener, 1), 0);
+    sl_listener adopted;
+    // The loop says its address, and closes it.
+    CHECK_IS(sl_listener_adopt(loop, (sl_descriptor)listener, &adopted), SL_OK);
+    CHECK_IS(sl_local_address(adopted, address), SL_OK);
+    for (size_t i = 0; i < count; i++) {
+        filling[i] = raw_connect(address);
+    }
+}
+
+static int64_t short_work(void *unused)
+{
+    (void)unused;
+    uint64_t x = 0;
+    for (int i = 0; i < 1000; i++) {
+        x = mix(x);
+    }
+    return (int64_t)(x >> 1);
+}
+
+// What an operation of number `i` is: a bit of everything that waits, and some work and files in between.
+static sl_status start_one(sl_loop loop, size_t i, const sl_stream *streams, sl_listener listener, const sl_address *full)
+{
+    static uint8_t in[4096];
+    sl_stream stream = streams[i / 10 % STREAMS];
+    switch (i % 10) {
+    case 0:
+        return sl_stream_receive(stream, in, sizeof in, SL_EXACT, NULL, NULL);
+    case 1:
+        return sl_stream_receive(stream, NULL, 0, 0, NULL, NULL);
+    case 2:
+        return sl_stream_receive(stream, NULL, 0, SL_MULTISHOT, NULL, NULL);
+    case 3:
+        return sl_stream_send(stream, bytes, sizeof bytes, 0, NULL, NULL);
+    case 4:
+        return sl_tcp_accept(listener, i % 20 ? 0 : SL_MULTISHOT, NULL, NULL);
+    case 5:
+        return sl_timer(loop, INT64_MAX, i % 20 ? 0 : 1000, NULL, NULL);
+    case 6:
+        return sl_tcp_connect(loop, full, NULL, NULL);
+    case 7:
+        return sl_work(loop, short_work, NULL, NULL, NULL);
+    case 8:
+        return sl_stream_receive(streams[STREAMS + i / 10 % STREAMS], in, sizeof in, 0, NULL, NULL);
+    default:
+        return i % 20 ? sl_file_open(loop, "shutdown.tmp", SL_OPEN_READ, 0, NULL, NULL)
+                      : sl_path_read(loop, "shutdown.tmp", NULL, NULL);
+    }
+}
+
+// Streams with silent other ends: sockets, and (where they can be had) pipes.
+static void silent_streams(sl_loop loop, sl_stream *streams, raw_socket *others)
+{
+    for (int i = 0; i < 2 * STREAMS; i++) {
+#if !defined(_WIN32)
+        int pair[2];
+        if (i >= STREAMS) {
+            CHECK_IS(pipe(pair), 0);
+            CHECK_IS(sl_stream_adopt(loop, pair[0], &streams[i]), SL_OK);
+            others[i] = pair[1];
+            continue;
+        }
+#endif
+        streams[i] = stream_and_socket(loop, &others[i]);
+        // Enough for the sends to wait, and no more.
+        CHECK_IS(sl_stream_set(streams[i], SL_STREAM_SEND_BUFFER, 4096), SL_OK);
+    }
+}
+
+// The time that the close of a loop takes with so much in flight, all of which ends and none of which is taken.
+static uint64_t close_at_work(size_t operations)
+{
+    enum { FILLING = 2 };
+    sl_loop loop = open_loop(NULL);
+    sl_stream streams[2 * STREAMS];
+    raw_socket others[2 * STREAMS], filling[FILLING];
+    sl_address address, full;
+    silent_streams(loop, streams, others);
+    full_listener(loop, filling, FILLING, &full);
+    sl_listener listener = listen_here(loop, 0, &address);
+    for (size_t i = 0; i < operations; i++) {
+        CHECK_IS(start_one(loop, i, streams, listener, &full), SL_OK);
+    }
+    uint64_t begun = now_ns();
+    CHECK_IS(sl_loop_close(loop, SL_FOREVER), operations);
+    uint64_t taken = now_ns() - begun;
+    for (int i = 0; i < 2 * STREAMS; i++) {
+        close_socket(others[i]);
+    }
+    for (int i = 0; i < FILLING; i++) {
+        close_socket(filling[i]);
+    }
+    return taken;
+}
+
+static int by_size(const void *left, const void *right)
+{
+    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+    return (a > b) - (a < b);
+}
+
+static void with_very_much(size_t rounds, size_t operations)
+{
+    uint64_t *times = calloc(rounds + 1, sizeof *times);
+    CHECK(times);
+    FILE *made = fopen("shutdown.tmp", "w");
+    CHECK(made && fclose(made) == 0);
+    holdings before = holdings_now();
+    for (size_t i = 0; i < rounds; i++) {
+        times[i] = close_at_work(operations);
+        if (i % 100 == 0) {
+            check_returned(before);
+        }
+    }
+    check_returned(before);
+    qsort(times, rounds, sizeof *times, by_size);
+    printf("%zu closes with %zu in flight: p50 %.3f ms, p99 %.3f ms, longest %.3f ms\n", rounds, operations,
+           (double)times[rounds / 2] / 1e6, (double)times[rounds * 99 / 100] / 1e6,
+           (double)times[rounds ? rounds - 1 : 0] / 1e6);
+    CHECK_IS(remove("shutdown.tmp"), 0);
+    free(times);
+}
+
 int main(int argc, char **argv)
 {
     start();
@@ -189,5 +327,7 @@ int main(int argc, char **argv)
     out_of_time();
     with_waiters(argument(argc, argv, 1, 200));
     check_returned(before);
+    raise_descriptor_limit(2048);
+    with_very_much(argument(argc, argv, 2, 20), argument(argc, argv, 3, 1000));
     return 0;
 }
