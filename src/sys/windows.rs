@@ -496,7 +496,17 @@ pub(crate) fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> 
             loader::GetModuleHandleExW(flags, (fork_generation as fn() -> u64 as *const u16).cast(), &mut module)
         };
     });
-    std::thread::Builder::new().name(name.to_owned()).spawn(body)
+    std::thread::Builder::new().name(name.to_owned()).stack_size(super::THREAD_STACK).spawn(body)
+}
+
+/// Calls on a thread that is not ours. Windows sends no signals.
+pub(crate) fn without_signals<R>(call: impl FnOnce() -> R) -> R {
+    call()
+}
+
+/// Whether the program has more rights than whoever started it: Windows has no such programs.
+pub(crate) fn is_privileged() -> bool {
+    false
 }
 
 /// Whether opening it waits for another end: Windows' named pipes do not, they are there or not.
