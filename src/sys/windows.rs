@@ -357,6 +357,9 @@ pub(crate) unsafe fn adopt_file(descriptor: isize) -> Result<Handle> {
 }
 
 /// Takes a socket over. Where it fails, the socket stays the caller's.
+///
+/// # Safety
+/// It is open, and the caller gives it away.
 unsafe fn adopt_socket(descriptor: isize) -> Result<Socket> {
     // Some layers of the system give sockets that are no kernel handles, and those are never inherited.
     let _ = keep_from_children(descriptor);
