@@ -360,7 +360,8 @@ typedef struct sl_counters {
 #define SL_FOREVER UINT64_MAX
 
 // The driver is chosen by the environment variable SIDELOOP_DRIVER ("auto", "poll", "uring" or "sim") or, without it, is the
-// fastest that works here.
+// fastest that works here. (A program with more rights than whoever started it, such as a set-user-ID one, reads none of the
+// environment variables.)
 #define SL_DRIVER_AUTO 0
 
 // Readiness (epoll, kqueue, AFD) with a pool of threads for files. Works on every platform.

@@ -304,6 +304,32 @@ fn adopt() {
 }
 
 #[test]
+fn signals() {
+    run_anywhere("signals", &[]);
+}
+
+/// The program is given to somebody else, and runs with his rights: only root can do that.
+#[cfg(target_os = "linux")]
+#[test]
+fn privileged() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    const NOBODY: u32 = 65534;
+    let Some(program) = built("privileged", "") else { return };
+    if chown(&program, Some(NOBODY), Some(NOBODY)).is_err() {
+        return notice("skipped: privileged: only root can make it set-user-ID");
+    }
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).expect("it was made here");
+    let label = "privileged";
+    let output = run_in_fresh_folder(link::start(&program), label);
+    fs::remove_file(&program).expect("it was made here");
+    // Somebody else may not be let into the folder with the library.
+    if output.status.code() == Some(127) {
+        return notice("skipped: privileged: the library cannot be read by everybody");
+    }
+    judged(label, &output).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
 fn cxx17() {
     run("cxx17", &[]);
 }

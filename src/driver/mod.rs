@@ -16,7 +16,7 @@ mod workers;
 
 use crate::clock::Clock;
 use crate::error::{self, Error, Result};
-use crate::sys::{Data, Handle, OpenFlags, Path, Region, StatTarget, Target};
+use crate::sys::{self, Data, Handle, OpenFlags, Path, Region, StatTarget, Target};
 use buffers::{Lent, Pool};
 use faults::Plan;
 use std::ffi::c_void;
@@ -318,8 +318,12 @@ fn random_seed() -> u64 {
     RandomState::new().hash_one(0).max(1)
 }
 
-/// What the environment says, for loops whose options leave it open.
+/// What the environment says, for loops whose options leave it open. A program with more rights than whoever started it does not
+/// listen: that one could have its I/O fail.
 fn from_environment<T>(name: &str, parse: impl FnOnce(&str) -> Result<T>) -> Result<Option<T>> {
+    if sys::is_privileged() {
+        return Ok(None);
+    }
     let Some(text) = std::env::var_os(name).filter(|text| !text.is_empty()) else { return Ok(None) };
     let named = |error: Error| Error { detail: format!("the environment's {name}: {}", error.detail).into(), ..error };
     let text = text.to_str().ok_or_else(|| named(Error::invalid("it is not Unicode")))?;

@@ -102,7 +102,7 @@ impl Engine {
         let before = thread_mark::get();
         thread_mark::set(self.id());
         *self.stepped.by.lock() = Some(thread::current().id());
-        let stepping = stepping.step();
+        let stepping = sys::without_signals(|| stepping.step());
         *self.stepped.by.lock() = None;
         thread_mark::set(before);
         stepping

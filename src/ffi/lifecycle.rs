@@ -46,7 +46,8 @@ pub type Descriptor = isize;
 pub const SL_FOREVER: u64 = u64::MAX;
 
 /// The driver is chosen by the environment variable SIDELOOP_DRIVER ("auto", "poll", "uring" or "sim") or, without it, is the
-/// fastest that works here.
+/// fastest that works here. (A program with more rights than whoever started it, such as a set-user-ID one, reads none of the
+/// environment variables.)
 pub const SL_DRIVER_AUTO: u32 = 0;
 /// Readiness (epoll, kqueue, AFD) with a pool of threads for files. Works on every platform.
 pub const SL_DRIVER_POLL: u32 = 1;

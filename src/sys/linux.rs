@@ -100,12 +100,6 @@ pub(crate) fn appends(fd: i32) -> bool {
     flags >= 0 && flags & libc::O_APPEND != 0
 }
 
-/// Whether the program runs with more rights than whoever started it (getauxval(3), AT_SECURE).
-pub(crate) fn is_privileged() -> bool {
-    // SAFETY: it only reads what the kernel put into the auxiliary vector.
-    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
-}
-
 /// What statx(2) says of a file.
 pub(crate) fn statx_to_stat(from: &libc::statx) -> FileStat {
     let nanoseconds =

@@ -14,6 +14,8 @@
 //!   Windows arms the next readiness event only when it sees the `WouldBlock`.
 //! - `Wake` is a descriptor that is readable exactly while it is set.
 //! - `spawn_thread` starts a thread that no signal of the host's is delivered to.
+//! - `without_signals` calls on a thread of the host's so that a failed write raises no signal there either.
+//! - `is_privileged`: the program has more rights than whoever started it, so what that one chose must not steer it.
 //! - `fork_generation` grows in the child of every fork.
 //! - `status_of_code` names the codes of the system that `std::io::ErrorKind` leaves unnamed; `error_code` gives the code of an
 //!   error by its Unix name.
@@ -37,17 +39,20 @@ mod windows;
 use windows as platform;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{EventCounter, appends, is_privileged, set_nonblocking, statx_to_stat};
+pub(crate) use linux::{EventCounter, appends, set_nonblocking, statx_to_stat};
 pub(crate) use memory::{Data, FileKind, FileStat, Region, StatTarget, Target};
 pub(crate) use platform::{
     Handle, Path, Registration, Wake, adopt_file, adopt_listener, adopt_stream, check_file_descriptor,
-    check_listener_descriptor, check_stream_descriptor, error_code, fork_generation, is_named_pipe, listen, path,
-    spawn_thread, start_stream, status_of_code,
+    check_listener_descriptor, check_stream_descriptor, error_code, fork_generation, is_named_pipe, is_privileged,
+    listen, path, spawn_thread, start_stream, status_of_code, without_signals,
 };
 #[cfg(target_os = "linux")]
 pub(crate) use unix::{accepts_another, open_bits};
 
 use crate::error::{Error, Result};
+
+/// How much stack a thread of ours has: what std gives by default, but not to be changed by the environment (RUST_MIN_STACK).
+const THREAD_STACK: usize = 2 << 20;
 
 /// What kind of open thing a handle is; each is an id of its own kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use libc as call;
 mod codes;
 mod process;
 pub(crate) use codes::{error_code, status_of_code};
-pub(crate) use process::{Wake, fork_generation, spawn_thread};
+pub(crate) use process::{Wake, fork_generation, is_privileged, spawn_thread, without_signals};
 
 use super::{Data, FileKind, FileStat, HandleKind, ListenOptions, OpenFlags, Region, SocketOption};
 use crate::error::{self, Error, Result};

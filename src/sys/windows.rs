@@ -357,6 +357,9 @@ pub(crate) unsafe fn adopt_file(descriptor: isize) -> Result<Handle> {
 }
 
 /// Takes a socket over. Where it fails, the socket stays the caller's.
+///
+/// # Safety
+/// It is open, and the caller gives it away.
 unsafe fn adopt_socket(descriptor: isize) -> Result<Socket> {
     // Some layers of the system give sockets that are no kernel handles, and those are never inherited.
     let _ = keep_from_children(descriptor);
@@ -496,7 +499,17 @@ pub(crate) fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> 
             loader::GetModuleHandleExW(flags, (fork_generation as fn() -> u64 as *const u16).cast(), &mut module)
         };
     });
-    std::thread::Builder::new().name(name.to_owned()).spawn(body)
+    std::thread::Builder::new().name(name.to_owned()).stack_size(super::THREAD_STACK).spawn(body)
+}
+
+/// Calls on a thread that is not ours. Windows sends no signals.
+pub(crate) fn without_signals<R>(call: impl FnOnce() -> R) -> R {
+    call()
+}
+
+/// Whether the program has more rights than whoever started it: Windows has no such programs.
+pub(crate) fn is_privileged() -> bool {
+    false
 }
 
 /// Whether opening it waits for another end: Windows' named pipes do not, they are there or not.

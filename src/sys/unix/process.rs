@@ -1,5 +1,6 @@
 //! The wake descriptor, threads and forks on Unix: see the contract in ../mod.rs.
 
+use super::super::THREAD_STACK;
 use std::fs::File;
 use std::io;
 use std::mem::zeroed;
@@ -82,10 +83,79 @@ pub(crate) fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> 
         libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut old);
         old
     };
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+    let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(THREAD_STACK).spawn(body);
     // SAFETY: `old` is the mask that this thread had.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &old, std::ptr::null_mut()) };
     thread
+}
+
+/// Calls on a thread that is not ours, where the system is to answer with an error alone: for a write that nobody reads, or beyond the
+/// size that files may have, it also sends the thread a signal, which ends a program that is not prepared for it.
+pub(crate) fn without_signals<R>(call: impl FnOnce() -> R) -> R {
+    fn pending() -> libc::sigset_t {
+        // SAFETY: a sigset_t is plain bytes, which sigpending fills.
+        unsafe {
+            let mut pending = zeroed();
+            libc::sigpending(&mut pending);
+            pending
+        }
+    }
+    // SAFETY: a sigset_t is plain bytes, and these calls fill them.
+    let old = unsafe {
+        let mut both: libc::sigset_t = zeroed();
+        let mut old: libc::sigset_t = zeroed();
+        libc::sigemptyset(&mut both);
+        libc::sigaddset(&mut both, libc::SIGPIPE);
+        libc::sigaddset(&mut both, libc::SIGXFSZ);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &both, &mut old);
+        old
+    };
+    let before = pending();
+    let result = call();
+    let after = pending();
+    for signal in [libc::SIGPIPE, libc::SIGXFSZ] {
+        // SAFETY: both sets were filled above.
+        if unsafe { libc::sigismember(&after, signal) == 1 && libc::sigismember(&before, signal) == 0 } {
+            take_signal(signal);
+        }
+    }
+    // SAFETY: `old` is the mask that this thread had.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &old, std::ptr::null_mut()) };
+    result
+}
+
+/// Takes back a signal that is pending and blocked.
+fn take_signal(signal: libc::c_int) {
+    // SAFETY: a sigset_t is plain bytes, which sigemptyset fills.
+    let only = unsafe {
+        let mut only: libc::sigset_t = zeroed();
+        libc::sigemptyset(&mut only);
+        libc::sigaddset(&mut only, signal);
+        only
+    };
+    #[cfg(not(target_vendor = "apple"))]
+    // SAFETY: the set and the time outlive the call, and it does not wait: another thread may have taken it first.
+    unsafe {
+        let no_time: libc::timespec = zeroed();
+        libc::sigtimedwait(&only, std::ptr::null_mut(), &no_time);
+    }
+    #[cfg(target_vendor = "apple")]
+    // SAFETY: the set and the number outlive the call. It does not wait, for the signal was sent to this very thread.
+    unsafe {
+        let mut taken = 0;
+        libc::sigwait(&only, &mut taken);
+    }
+}
+
+/// Whether the program runs with more rights than whoever started it: set-user-ID, set-group-ID, or with file capabilities
+/// (getauxval(3), AT_SECURE; issetugid(2)).
+pub(crate) fn is_privileged() -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    // SAFETY: it only reads what the kernel put into the auxiliary vector.
+    return unsafe { libc::getauxval(libc::AT_SECURE) != 0 };
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    // SAFETY: it takes nothing, and cannot fail.
+    return unsafe { libc::issetugid() != 0 };
 }
 
 static FORKS: AtomicU64 = AtomicU64::new(0);
