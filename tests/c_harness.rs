@@ -249,6 +249,11 @@ fn limits() {
 }
 
 #[test]
+fn descriptors() {
+    run("descriptors", &["100", "1000"]);
+}
+
+#[test]
 fn lent() {
     run("lent", &[]);
 }
