@@ -254,6 +254,11 @@ fn descriptors() {
 }
 
 #[test]
+fn starved() {
+    run("starved", &["64", "3"]);
+}
+
+#[test]
 fn lent() {
     run("lent", &[]);
 }
