@@ -294,6 +294,16 @@ fn files() {
 }
 
 #[test]
+fn disk_full() {
+    run("disk_full", &["4"]);
+}
+
+#[test]
+fn signals() {
+    run("signals", &["1000"]);
+}
+
+#[test]
 fn adopt() {
     run_anywhere("adopt", &[]);
 }
