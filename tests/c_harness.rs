@@ -330,7 +330,7 @@ fn regressions() {
 
 #[test]
 fn unload() {
-    run("unload", &[]);
+    run("unload", &["300"]);
 }
 
 #[test]
