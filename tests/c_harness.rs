@@ -299,6 +299,11 @@ fn disk_full() {
 }
 
 #[test]
+fn callers() {
+    run("callers", &["400"]);
+}
+
+#[test]
 fn signals() {
     run("signals", &["1000"]);
 }
@@ -390,6 +395,7 @@ const UNDER_VALGRIND: &[(&str, &[&str])] = &[
     ("adopt", &[]),
     ("fairness", &["5"]),
     ("exit_busy", &["4"]),
+    ("callers", &["16", "4"]),
     ("abi_first", &[]),
     ("cxx17", &[]),
 ];
