@@ -4,6 +4,7 @@
 pub mod error;
 
 mod clock;
+mod headroom;
 mod lock;
 mod table;
 mod thread_mark;

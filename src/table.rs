@@ -5,6 +5,7 @@
 //! slot takes none.
 
 use crate::error::{self, Error, Result};
+use crate::headroom;
 use crate::lock::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::OnceLock;
@@ -135,6 +136,11 @@ impl<T> Entry<'_, T> {
         self.0.generation
     }
 
+    /// Whether ids of this generation were made stale last.
+    pub(crate) fn retires(&self, generation: u32) -> bool {
+        self.0.generation == (generation + 1) & GENERATION_MASK
+    }
+
     /// Makes every id of this slot stale, while the value stays until [`Table::release`].
     pub(crate) fn retire(&mut self) {
         self.0.generation = (self.0.generation + 1) & GENERATION_MASK;
@@ -213,6 +219,7 @@ impl<T> Table<T> {
         slots.try_reserve_exact(count as usize).map_err(no_memory)?;
         free.indexes.try_reserve_exact(total as usize).map_err(no_memory)?;
         grown(total)?;
+        headroom::check()?;
         slots.extend((0..count).map(|_| Mutex::new(Slot { generation: self.seed, value: None })));
         let chunk = match place {
             Place::First(chunk, _) => &self.first[chunk],

@@ -264,6 +264,16 @@ fn limits() {
 }
 
 #[test]
+fn descriptors() {
+    run("descriptors", &["100", "1000"]);
+}
+
+#[test]
+fn starved() {
+    run("starved", &["64", "3"]);
+}
+
+#[test]
 fn lent() {
     run("lent", &[]);
 }
@@ -296,6 +306,21 @@ fn timers() {
 #[test]
 fn files() {
     run("files", &[]);
+}
+
+#[test]
+fn disk_full() {
+    run("disk_full", &["4"]);
+}
+
+#[test]
+fn callers() {
+    run("callers", &["400"]);
+}
+
+#[test]
+fn signal_storm() {
+    run("signal_storm", &["1000"]);
 }
 
 #[test]
@@ -366,7 +391,7 @@ fn fault_plans() {
 
 #[test]
 fn unload() {
-    run("unload", &[]);
+    run("unload", &["300"]);
 }
 
 #[test]
@@ -426,6 +451,7 @@ const UNDER_VALGRIND: &[(&str, &[&str])] = &[
     ("adopt", &[]),
     ("fairness", &["5"]),
     ("exit_busy", &["4"]),
+    ("callers", &["16", "4"]),
     ("abi_first", &[]),
     ("cxx17", &[]),
 ];

@@ -3,6 +3,7 @@
 //! Taken by drivers on the loop's thread and on workers, returned by callers on any thread.
 
 use crate::error::{self, Error, Result};
+use crate::headroom;
 use crate::lock::Mutex;
 use crate::sys::{Data, Region};
 use std::sync::Arc;
@@ -46,7 +47,7 @@ impl Pool {
         let Some(kept) = self.count(length)? else { return Ok(None) };
         let mut lent = Lent { bytes: kept, filled: 0, written: false, counted: length as u64, pool: self.clone() };
         if lent.bytes.is_empty() {
-            lent.bytes.try_reserve_exact(length).map_err(|_| Error::new(error::SL_ERR_NO_MEMORY))?;
+            reserve(&mut lent.bytes, length)?;
             lent.bytes.resize(length, 0);
         }
         Ok(Some(lent))
@@ -59,7 +60,7 @@ impl Pool {
         }
         let mut lent =
             Lent { bytes: Vec::new(), filled: 0, written: false, counted: length as u64, pool: self.clone() };
-        lent.bytes.try_reserve_exact(length).map_err(|_| Error::new(error::SL_ERR_NO_MEMORY))?;
+        reserve(&mut lent.bytes, length)?;
         Ok(Some(lent))
     }
 
@@ -112,7 +113,7 @@ impl Pool {
             return Some(bytes);
         }
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(self.receive_size).ok()?;
+        reserve(&mut bytes, self.receive_size).ok()?;
         bytes.resize(self.receive_size, 0);
         Some(bytes)
     }
@@ -149,6 +150,12 @@ impl Pool {
         let state = self.state.lock();
         (state.count, state.bytes)
     }
+}
+
+/// Memory for a buffer, where there is enough for everything else besides.
+fn reserve(bytes: &mut Vec<u8>, length: usize) -> Result<()> {
+    bytes.try_reserve_exact(length).map_err(|_| Error::new(error::SL_ERR_NO_MEMORY))?;
+    headroom::check_after(length)
 }
 
 impl Lent {
@@ -200,6 +207,7 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
+        let room = bytes.capacity();
         let keep = bytes.len() == self.pool.receive_size;
         if keep {
             // What was written reaches nobody else; the rest is zero still.
@@ -211,6 +219,8 @@ impl Drop for Lent {
         state.count -= 1;
         if keep && state.kept.len() < KEPT && state.kept.try_reserve(1).is_ok() {
             state.kept.push(bytes);
+        } else {
+            headroom::given_back(room);
         }
     }
 }

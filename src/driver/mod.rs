@@ -16,6 +16,7 @@ mod workers;
 
 use crate::clock::Clock;
 use crate::error::{self, Error, Result};
+use crate::headroom;
 use crate::sys::{self, Data, Handle, OpenFlags, Path, Region, StatTarget, Target};
 use buffers::{Lent, Pool};
 use faults::Plan;
@@ -427,6 +428,7 @@ pub(crate) fn reach<T: Default>(vector: &mut Vec<T>, index: u32) -> Result<()> {
     if wanted > vector.len() {
         let more = (wanted - vector.len()).max(vector.len() / 8).max(64);
         vector.try_reserve_exact(more).map_err(|_| Error::new(error::SL_ERR_NO_MEMORY))?;
+        headroom::check()?;
         vector.resize_with(vector.capacity(), T::default);
     }
     Ok(())

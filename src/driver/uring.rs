@@ -259,6 +259,7 @@ impl UringDriver {
                 false if result == -libc::ENOBUFS => self.out_of_buffers(),
                 false => Ok(Value::Again),
             },
+            _ if result == -libc::ECANCELED && !flight.cancelled => self.not_begun(&flight),
             _ => flight.value(result),
         };
         let opening = flight.extra.as_mut().and_then(|extra| Some((extra.path.take()?, extra.flags)));
@@ -271,6 +272,17 @@ impl UringDriver {
                 self.submit_to_worker(token, Primitive::Open { path, flags });
             }
             _ => self.complete(token, outcome),
+        }
+    }
+
+    /// What becomes of a flight that the kernel has cancelled though nobody asked for it: it can start no thread of its own for it
+    /// (RLIMIT_NPROC; io_wq_enqueue), or the thread that submitted it has ended. To the caller it is not cancelled.
+    fn not_begun(&self, flight: &Flight) -> Result<Value> {
+        match flight.what {
+            _ if self.closing => self.lost(flight),
+            // What was to be closed is closed when the flight is dropped.
+            What::Close => Ok(Value::Nothing),
+            _ => Err(std::io::Error::from_raw_os_error(libc::EAGAIN).into()),
         }
     }
 

@@ -144,7 +144,7 @@ impl Crew {
             let shared = self.shared.clone();
             match sys::spawn_thread(self.name, move || work(&shared)) {
                 Ok(thread) => self.threads.push(thread),
-                Err(error) if self.threads.is_empty() => return Err(error.into()),
+                Err(error) if self.threads.is_empty() => return self.submit_to_nobody(token, primitive, error.into()),
                 // Fewer threads than allowed still get everything done.
                 Err(_) => {}
             }
@@ -157,6 +157,15 @@ impl Crew {
         self.shared.unfinished.fetch_add(1, Ordering::SeqCst);
         jobs.send(Job { token, claim: claim.clone() }).map_err(|_| Error::new(error::SL_ERR_INTERNAL))?;
         Ok(claim)
+    }
+
+    /// No thread can be had. What cannot be left undone is done here, though it may take a while; the rest fails.
+    fn submit_to_nobody(&mut self, token: Token, primitive: Primitive, error: Error) -> Result<Given> {
+        let Primitive::Close { handle } = primitive else { return Err(error) };
+        let result = handle.close().map(done_by).map_err(Error::from);
+        // Both ends are here: it cannot fail.
+        let _ = self.shared.results.send(Completion { token, result, done: 0, more: false });
+        Ok(Arc::new(Claim { to_work: false, primitive: Mutex::new(None) }))
     }
 
     fn cancel(&mut self, claim: &Claim) -> bool {

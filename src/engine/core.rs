@@ -130,13 +130,18 @@ impl Core {
         // Before the look: what comes after it sets this again.
         self.engine.asked.swap(false, Ordering::AcqRel);
         let mut commands = std::mem::take(&mut self.commands);
-        {
+        let shut = {
             let mut inbox = self.engine.inbox.lock();
             std::mem::swap(&mut commands, &mut inbox.commands);
             take_ended(&mut inbox, &mut self.own);
-        }
+            self.room_made |= std::mem::take(&mut inbox.room);
+            inbox.shut
+        };
         for command in commands.drain(..) {
             self.obey(command);
+        }
+        if shut && !self.shutting_down {
+            self.shut_down();
         }
         // A flood leaves no more behind than a few kilobytes.
         if commands.capacity() > KEPT {
@@ -153,8 +158,6 @@ impl Core {
                     self.stop(index, Stop::Cancelled);
                 }
             }
-            Command::Room => self.room_made = true,
-            Command::ShutDown => self.shut_down(),
         }
     }
 
@@ -162,7 +165,12 @@ impl Core {
     fn start(&mut self, start: Start) {
         let Start { index, traits, route, target, deadline } = start;
         if let Err(error) = self.make_place(index) {
-            self.left.push((target, traits.lane));
+            if target != 0 && traits.lane != Lane::Free {
+                self.left.push((target, traits.lane));
+            }
+            if traits.closes() {
+                self.close_retired(target);
+            }
             return self.post_last(index, Outcome::failed(error));
         }
         self.running += 1;
@@ -173,7 +181,12 @@ impl Core {
         if target != 0 {
             let resource = match self.find_resource(target, traits.closes()) {
                 Ok(resource) => resource,
-                Err(error) => return self.end(index, Outcome::failed(error)),
+                Err(error) => {
+                    if traits.closes() {
+                        self.close_retired(target);
+                    }
+                    return self.end(index, Outcome::failed(error));
+                }
             };
             if traits.closes() {
                 return self.close(resource, index);
@@ -499,7 +512,15 @@ impl Core {
         }
     }
 
-    /// Closes a resource because the loop shuts down.
+    /// Closes a resource that the operation which was to close it had no memory for: its id is dead, so nobody else can.
+    fn close_retired(&mut self, target: u64) {
+        let Ok(id) = Id::from_bits(target) else { return };
+        if self.engine.resources.at(id.index).is_some_and(|entry| entry.retires(id.generation)) {
+            self.close_unasked(id.index);
+        }
+    }
+
+    /// Closes a resource because the loop shuts down, or because nobody else can.
     fn close_unasked(&mut self, index: u32) {
         if self.lanes.known(index).is_some_and(|known| known.closing) {
             return;

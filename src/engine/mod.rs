@@ -109,9 +109,6 @@ struct Start {
 enum Command {
     Start(Start),
     Cancel(u32, u32),
-    /// Events were taken or buffers returned: who paused for that may go on.
-    Room,
-    ShutDown,
 }
 
 #[derive(Default)]
@@ -119,7 +116,9 @@ struct Inbox {
     commands: Vec<Command>,
     /// Operations that ended on their callers' threads, and whose callbacks are for the loop's.
     ended: Vec<u32>,
-    /// Nothing new is accepted.
+    /// Events were taken or buffers returned: who paused for that may go on.
+    room: bool,
+    /// Nothing new is accepted; the loop's thread, which sees it behind all commands, is to shut down.
     shut: bool,
     /// The loop's thread came to grief: what is submitted would never end.
     failed: bool,
@@ -133,6 +132,13 @@ impl Inbox {
             (_, true) => Err(Error::new(error::SL_ERR_SHUT_DOWN)),
             _ => Ok(()),
         }
+    }
+
+    /// Makes a place for a command; answers whether that took more memory.
+    fn make_place(&mut self) -> Result<bool> {
+        let full = self.commands.len() == self.commands.capacity();
+        self.commands.try_reserve(1).map_err(|_| Error::new(error::SL_ERR_NO_MEMORY))?;
+        Ok(full)
     }
 }
 
@@ -199,9 +205,9 @@ impl Engine {
         Id { kind, slot: self.id.slot, generation, index }.to_bits()
     }
 
-    /// Tells the loop's thread something that it must hear even while it shuts down.
-    fn notify(&self, command: Command) {
-        self.inbox.lock().commands.push(command);
+    /// Tells the loop's thread that there is room, or just to look. It takes no memory, for nobody could be told that there is none.
+    fn notify_room(&self) {
+        self.inbox.lock().room = true;
         self.asked.store(true, Ordering::Release);
         self.waker.wake();
     }
@@ -244,7 +250,7 @@ impl Engine {
                 self.resources.recycle([index]);
                 drop(inbox);
                 // Whoever found no place meanwhile may have this one.
-                self.notify(Command::Room);
+                self.notify_room();
                 Err(error)
             }
         }
@@ -294,7 +300,6 @@ impl Engine {
         *self.gate.write() = true;
         let mut inbox = self.inbox.lock();
         if !std::mem::replace(&mut inbox.shut, true) {
-            inbox.commands.push(Command::ShutDown);
             drop(inbox);
             self.asked.store(true, Ordering::Release);
             self.waker.wake();

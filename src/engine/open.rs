@@ -64,6 +64,10 @@ impl Engine {
                 }
                 Err(error) => tell.give(Err(error)),
             }
+        })
+        .map_err(|error| Error {
+            detail: format!("starting the loop's thread: {error}").into(),
+            ..Error::from(error)
         })?;
         match opened.wait() {
             Ok((waker, driver)) => {

@@ -4,8 +4,8 @@
 //! Only where somebody asks for the wake descriptor, and so is going to wait elsewhere, or where two threads wait at once, does the
 //! loop get a thread.
 
+use super::Engine;
 use super::core::Stepping;
-use super::{Command, Engine};
 use crate::error::Result;
 use crate::lock::{HandOver, Mutex, MutexGuard};
 use crate::{sys, thread_mark};
@@ -93,7 +93,7 @@ impl Engine {
             return Some(place);
         }
         self.stepped.call_off();
-        self.notify(Command::Room);
+        self.notify_room();
         (timeout_ns > 0).then(|| self.stepped.stepping.lock())
     }
 
@@ -115,7 +115,7 @@ impl Engine {
             // Whoever called the callback that this is called in sees to it.
             return Ok(());
         }
-        self.notify(Command::Room);
+        self.notify_room();
         self.give_thread(&mut self.stepped.stepping.lock())
     }
 

@@ -5,6 +5,7 @@ use super::event::{Event, Route};
 use super::queue::Which;
 use super::{Command, Delivery, Engine, OpSlot, Resource, Start, Work};
 use crate::error::{self, Error, Result};
+use crate::headroom;
 use crate::op::{Lane, Op, Outcome, TargetKind, Traits};
 use crate::table::{Entry, Kind};
 use std::sync::RwLockReadGuard;
@@ -74,7 +75,9 @@ impl Engine {
     fn hand_over(&self, command: Command) -> Result<()> {
         let mut inbox = self.inbox.lock();
         inbox.check()?;
-        inbox.commands.try_reserve(1).map_err(|_| Error::new(error::SL_ERR_NO_MEMORY))?;
+        if inbox.make_place()? {
+            headroom::check()?;
+        }
         inbox.commands.push(command);
         self.asked.store(true, Ordering::Release);
         Ok(())

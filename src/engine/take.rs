@@ -31,7 +31,13 @@ impl Engine {
             return Err(Error::new(error::SL_ERR_ENDED));
         }
         drop(slot);
-        self.notify(Command::Cancel(id.index, id.generation));
+        // Also while the loop shuts down, and from the last of the memory: it is how there comes to be more.
+        let mut inbox = self.inbox.lock();
+        inbox.make_place()?;
+        inbox.commands.push(Command::Cancel(id.index, id.generation));
+        drop(inbox);
+        self.asked.store(true, Ordering::Release);
+        self.waker.wake();
         Ok(())
     }
 
@@ -186,7 +192,7 @@ impl Engine {
 
     pub(super) fn make_room(&self, anybody: &AtomicBool) {
         if anybody.load(Ordering::SeqCst) && anybody.swap(false, Ordering::SeqCst) {
-            self.notify(Command::Room);
+            self.notify_room();
         }
     }
 

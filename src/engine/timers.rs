@@ -3,6 +3,7 @@
 
 use crate::driver;
 use crate::error::{self, Error, Result};
+use crate::headroom;
 
 /// Four children a node: fewer levels than two, and they share a cache line.
 const ARITY: usize = 4;
@@ -53,6 +54,7 @@ impl Timers {
             // By an eighth, so that little is reserved in vain.
             let more = (self.heap.len() / 8).max(64);
             self.heap.try_reserve_exact(more).map_err(|_| Error::new(error::SL_ERR_NO_MEMORY))?;
+            headroom::check()?;
         }
         self.heap.push(Entry { at, index });
         self.up(self.heap.len() - 1);

@@ -105,7 +105,8 @@ pub extern "C" fn sl_op_status(op: Op) -> Status {
 /// Asks an operation to end. It ends with SL_ERR_CANCELLED, or with its real result where that came first; either way by
 /// exactly one last event. What a cancelled open, accept or connect had opened already is closed again.
 ///
-/// Returns at once. Any thread. Errors: SL_ERR_ENDED (it has ended; its event waits), those of the id.
+/// Returns at once. Any thread. Errors: SL_ERR_ENDED (it has ended; its event waits), SL_ERR_NO_MEMORY
+/// (nothing is asked; try again), those of the id.
 #[unsafe(no_mangle)]
 pub extern "C" fn sl_op_cancel(op: Op) -> Status {
     guard(|| {
