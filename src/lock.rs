@@ -1,20 +1,26 @@
 //! Locks, conditions and reader-writer locks: std's, without its poisoning, which has nothing to say here: a panic inside the
-//! library is caught, and fails the loop as a whole.
+//! library is caught, and fails the loop as a whole. And the flags by which threads hand over to each other, so that all of that
+//! can be had from loom instead, which runs every order in which threads can meet (`engine/models.rs`). Any thread.
 //!
 //! Not parking_lot's: that keeps the threads that wait in one table of the process, whose entries lie on their stacks. A forked
 //! child inherits the table without the threads, and its own waits then walk over memory that is something else by now. std's
 //! are futexes, each on its own.
 
-use std::sync::{self, PoisonError};
+#[cfg(all(test, loom))]
+use loom::sync;
+#[cfg(not(all(test, loom)))]
+use std::sync;
+use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
-pub(crate) use std::sync::MutexGuard;
+pub(crate) use sync::atomic::AtomicBool;
+pub(crate) use sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 
 #[derive(Default)]
 pub(crate) struct Mutex<T>(sync::Mutex<T>);
 
 impl<T> Mutex<T> {
-    pub(crate) const fn new(value: T) -> Self {
+    pub(crate) fn new(value: T) -> Self {
         Mutex(sync::Mutex::new(value))
     }
 
@@ -26,8 +32,8 @@ impl<T> Mutex<T> {
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.0.try_lock() {
             Ok(guard) => Some(guard),
-            Err(sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(sync::TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 }
@@ -35,24 +41,31 @@ impl<T> Mutex<T> {
 pub(crate) struct RwLock<T>(sync::RwLock<T>);
 
 impl<T> RwLock<T> {
+    #[cfg(not(all(test, loom)))]
     pub(crate) const fn new(value: T) -> Self {
         RwLock(sync::RwLock::new(value))
     }
 
-    pub(crate) fn read(&self) -> sync::RwLockReadGuard<'_, T> {
+    /// Nothing of loom's can be made before its model runs.
+    #[cfg(all(test, loom))]
+    pub(crate) fn new(value: T) -> Self {
+        RwLock(sync::RwLock::new(value))
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Like `read`, where that need not wait.
-    pub(crate) fn try_read(&self) -> Option<sync::RwLockReadGuard<'_, T>> {
+    pub(crate) fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
         match self.0.try_read() {
             Ok(guard) => Some(guard),
-            Err(sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(sync::TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 
-    pub(crate) fn write(&self) -> sync::RwLockWriteGuard<'_, T> {
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -61,7 +74,7 @@ impl<T> RwLock<T> {
 pub(crate) struct Condvar(sync::Condvar);
 
 impl Condvar {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Condvar(sync::Condvar::new())
     }
 
@@ -90,7 +103,7 @@ pub(crate) struct HandOver<T> {
 }
 
 impl<T> HandOver<T> {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         HandOver { value: Mutex::new(None), came: Condvar::new() }
     }
 

@@ -2,8 +2,15 @@
 
 use std::cell::Cell;
 
+#[cfg(not(all(test, loom)))]
 thread_local! {
     static MARK: Cell<u64> = const { Cell::new(0) };
+}
+
+// All threads of a model are one to the system.
+#[cfg(all(test, loom))]
+loom::thread_local! {
+    static MARK: Cell<u64> = Cell::new(0);
 }
 
 /// Says that this thread belongs to the loop with this id.

@@ -17,13 +17,14 @@ mod workers;
 use crate::clock::Clock;
 use crate::error::{self, Error, Result};
 use crate::headroom;
+use crate::lock::AtomicBool;
 use crate::sys::{self, Data, Handle, OpenFlags, Path, Region, StatTarget, Target};
 use buffers::{Lent, Pool};
 use faults::Plan;
 use std::ffi::c_void;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Which primitive a completion belongs to: the index of an operation, which has at most one primitive under way.

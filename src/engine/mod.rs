@@ -7,14 +7,17 @@ mod core;
 pub(crate) mod counters;
 pub(crate) mod event;
 mod lanes;
+#[cfg(all(test, loom))]
+mod models;
 mod open;
 mod patience;
 mod queue;
+#[cfg(not(all(test, loom)))]
 pub(crate) mod registry;
 mod stepped;
 mod submit;
 mod take;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 mod timers;
 
@@ -26,7 +29,7 @@ use crate::clock::Clock;
 use crate::driver::buffers::{Lent, Pool};
 use crate::driver::{self, Waker};
 use crate::error::{self, Error, Result};
-use crate::lock::{Condvar, Mutex, RwLock};
+use crate::lock::{AtomicBool, Condvar, Mutex, RwLock};
 use crate::op::{Op, TargetKind, Traits};
 use crate::sys::{Handle, HandleKind};
 use crate::table::{Entry, Id, Kind, Table};
@@ -35,7 +38,7 @@ use counters::{Counters, Tally};
 use event::{CallbackFunction, Event, Route};
 use queue::Queue;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use stepped::Stepped;
 

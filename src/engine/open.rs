@@ -9,12 +9,12 @@ use crate::clock::{self, Clock};
 use crate::driver::buffers::Pool;
 use crate::driver::{self, Chosen, DriverChoice, DriverSettings, Waker, Wish};
 use crate::error::{self, Error, Result};
-use crate::lock::{HandOver, Mutex, RwLock};
+use crate::lock::{AtomicBool, HandOver, Mutex, RwLock};
 use crate::sys;
 use crate::table::{Id, Table};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 /// How a driver is opened, on the thread that it is going to run on.
 type Open = Box<dyn FnOnce() -> Result<Chosen> + Send>;
@@ -91,7 +91,13 @@ impl Engine {
         Ok(engine)
     }
 
-    fn new(id: Id, settings: &Settings, shared: Shared, waker: Arc<Waker>, driver: (DriverChoice, String)) -> Self {
+    pub(super) fn new(
+        id: Id,
+        settings: &Settings,
+        shared: Shared,
+        waker: Arc<Waker>,
+        driver: (DriverChoice, String),
+    ) -> Self {
         let Shared { pool, clock, faults, inline, generations } = shared;
         Engine {
             id,

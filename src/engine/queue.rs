@@ -6,10 +6,10 @@ use super::event::{CallbackFunction, Event};
 use super::patience::Patience;
 use crate::clock;
 use crate::error::{self, Error, Result};
-use crate::lock::{Condvar, Mutex, MutexGuard};
+use crate::lock::{AtomicBool, Condvar, Mutex, MutexGuard};
 use crate::sys::Wake;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// An event with what is to be called for it.

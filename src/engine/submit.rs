@@ -6,9 +6,9 @@ use super::queue::Which;
 use super::{Command, Delivery, Engine, OpSlot, Resource, Start, Work};
 use crate::error::{self, Error, Result};
 use crate::headroom;
+use crate::lock::RwLockReadGuard;
 use crate::op::{Lane, Op, Outcome, TargetKind, Traits};
 use crate::table::{Entry, Kind};
-use std::sync::RwLockReadGuard;
 use std::sync::atomic::Ordering;
 
 /// What one call may carry out on its caller's thread: so many operations, and bytes. Copying those takes some ten

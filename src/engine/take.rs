@@ -5,9 +5,10 @@ use super::queue::{Taken, Which};
 use super::{Command, Engine, OpSlot, SHARDS, Work, queue};
 use crate::clock;
 use crate::error::{self, Error, Result};
+use crate::lock::AtomicBool;
 use crate::table::{Entry, Id, Kind};
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 /// How many events are taken under one lock of the queue.
 const BATCH: usize = 64;
