@@ -319,6 +319,21 @@ fn callers() {
 }
 
 #[test]
+fn date() {
+    run("date", &[]);
+}
+
+#[test]
+fn peers() {
+    run("peers", &["300", "200000"]);
+}
+
+#[test]
+fn slow_peers() {
+    run("slow_peers", &["500", "500"]);
+}
+
+#[test]
 fn signal_storm() {
     run("signal_storm", &["1000"]);
 }
@@ -452,6 +467,7 @@ const UNDER_VALGRIND: &[(&str, &[&str])] = &[
     ("fairness", &["5"]),
     ("exit_busy", &["4"]),
     ("callers", &["16", "4"]),
+    ("peers", &["12", "20000"]),
     ("abi_first", &[]),
     ("cxx17", &[]),
 ];

@@ -1,0 +1,224 @@
+// Slow clients by the hundred, each of which sends its request a byte at a time, cost the healthy ones of the same server little:
+// those go on, and every slow request is answered when it is whole. Prints the 99th percentile of the healthy ones' round trips
+// without and with the slow ones.
+//
+// slow_peers [slow connections = 500] [round trips at a time = 2000] [times = 9]
+
+#include "harness.h"
+
+#if defined(_WIN32)
+
+int main(void)
+{
+    return skip("its sockets of the system's own are POSIX's");
+}
+
+#else
+
+#include <stdatomic.h>
+
+enum { REQUEST = 64, HEALTHY = 4, SLOW_REQUEST = 32 };
+
+// Far longer than any loop needs on a slow machine that has an ear for everybody; far shorter than to wait for a slow request.
+#define REASONABLE (2 * SECOND)
+
+static atomic_int stop;
+static atomic_ullong trickled;
+
+// --- The server: reads a request of the length that its first byte says, sends it back, and reads the next.
+
+typedef struct connection {
+    sl_stream stream;
+    uint8_t request[REQUEST];
+} connection;
+
+static void on_event(sl_loop loop, const sl_event *event);
+
+static void next_request(connection *c)
+{
+    sl_options options = delivered(SL_DELIVER_THREAD, (uintptr_t)c, on_event);
+    CHECK_IS(sl_stream_receive(c->stream, c->request, 1, SL_EXACT, &options, NULL), SL_OK);
+}
+
+static void on_event(sl_loop loop, const sl_event *event)
+{
+    connection *c = (connection *)(uintptr_t)event->user_data;
+    sl_options options = delivered(SL_DELIVER_THREAD, event->user_data, on_event);
+    (void)loop;
+    if (event->kind == SL_TCP_ACCEPT) {
+        if (event->result > 0) {
+            c = calloc(1, sizeof *c);
+            CHECK(c);
+            c->stream = (sl_stream)event->result;
+            next_request(c);
+        }
+    } else if (event->kind == SL_CLOSE) {
+        free(c);
+    } else if (event->result <= 0) {
+        CHECK_IS(sl_close(c->stream, &options, NULL), SL_OK);
+    } else if (event->kind == SL_STREAM_SEND) {
+        next_request(c);
+    } else if (event->result == 1) {
+        CHECK(c->request[0] > 2 && c->request[0] <= REQUEST);
+        CHECK_IS(sl_stream_receive(c->stream, c->request + 1, c->request[0] - 1u, SL_EXACT, &options, NULL), SL_OK);
+    } else {
+        CHECK_IS(event->result, c->request[0] - 1);
+        CHECK_IS(sl_stream_send(c->stream, c->request, c->request[0], 0, &options, NULL), SL_OK);
+    }
+}
+
+// --- The clients
+
+typedef struct slow_ones {
+    raw_socket *sockets;
+    // How many bytes of its request each has sent.
+    uint8_t *sent;
+    size_t count;
+} slow_ones;
+
+static void slow_request(uint8_t *request, size_t number)
+{
+    fill(request, SLOW_REQUEST, number, 0);
+    request[0] = SLOW_REQUEST;
+}
+
+static void receive_whole(raw_socket from, uint8_t *bytes, size_t length)
+{
+    for (size_t done = 0; done < length;) {
+        ssize_t got = recv(from, bytes + done, length - done, 0);
+        CHECK(got > 0);
+        done += (size_t)got;
+    }
+}
+
+// Sends a byte on each connection, one after the other, some five thousand a second.
+static void *trickle(void *slow)
+{
+    slow_ones *all = slow;
+    struct timespec pause = {0, 2000000};
+    uint8_t request[SLOW_REQUEST], answer[SLOW_REQUEST];
+    for (size_t i = 0; !atomic_load(&stop); i = (i + 1) % all->count) {
+        slow_request(request, i);
+        CHECK_IS(send(all->sockets[i], &request[all->sent[i]], 1, NO_SIGNAL), 1);
+        atomic_fetch_add(&trickled, 1);
+        if (++all->sent[i] == SLOW_REQUEST) {
+            receive_whole(all->sockets[i], answer, sizeof answer);
+            CHECK(memcmp(answer, request, sizeof answer) == 0);
+            all->sent[i] = 0;
+        }
+        if (i % 10 == 9) {
+            nanosleep(&pause, NULL);
+        }
+    }
+    return NULL;
+}
+
+static int by_size(const void *left, const void *right)
+{
+    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+    return (a > b) - (a < b);
+}
+
+// The 99th percentile of so many round trips of the healthy clients, in nanoseconds.
+static uint64_t round_trips(raw_socket *healthy, size_t count)
+{
+    uint64_t *took = calloc(count, sizeof *took);
+    uint8_t request[REQUEST], answer[REQUEST];
+    CHECK(took);
+    for (size_t i = 0; i < count; i++) {
+        fill(request, REQUEST, i, 0);
+        request[0] = REQUEST;
+        uint64_t begun = now_ns();
+        CHECK_IS(send(healthy[i % HEALTHY], request, REQUEST, NO_SIGNAL), REQUEST);
+        receive_whole(healthy[i % HEALTHY], answer, REQUEST);
+        took[i] = now_ns() - begun;
+        CHECK(memcmp(answer, request, REQUEST) == 0);
+    }
+    qsort(took, count, sizeof *took, by_size);
+    uint64_t result = took[count * 99 / 100];
+    free(took);
+    return result;
+}
+
+// The middle one of several percentiles: what else the machine does falls on a few of them.
+static uint64_t middle_of(raw_socket *healthy, size_t count, size_t times)
+{
+    uint64_t all[99];
+    CHECK(times > 0 && times <= 99);
+    for (size_t i = 0; i < times; i++) {
+        all[i] = round_trips(healthy, count);
+    }
+    qsort(all, times, sizeof *all, by_size);
+    return all[times / 2];
+}
+
+int main(int argc, char **argv)
+{
+    start();
+    size_t slow = argument(argc, argv, 1, 500), count = argument(argc, argv, 2, 2000), times = argument(argc, argv, 3, 9);
+    holdings before = holdings_now();
+    raise_descriptor_limit(2 * slow + 100);
+    sl_loop loop = open_loop(NULL);
+    sl_address address;
+    sl_listener listener = listen_here(loop, 0, &address);
+    sl_options options = delivered(SL_DELIVER_THREAD, 0, on_event);
+    raw_socket healthy[HEALTHY];
+    CHECK_IS(sl_tcp_accept(listener, SL_MULTISHOT, &options, NULL), SL_OK);
+    for (size_t i = 0; i < HEALTHY; i++) {
+        healthy[i] = raw_connect(&address);
+    }
+    round_trips(healthy, count);
+    uint64_t alone = middle_of(healthy, count, times);
+
+    slow_ones all = {calloc(slow, sizeof *all.sockets), calloc(slow, 1), slow};
+    CHECK(slow > 0 && all.sockets && all.sent);
+    for (size_t i = 0; i < slow; i++) {
+        all.sockets[i] = raw_connect(&address);
+    }
+    pthread_t trickler = spawn(trickle, &all);
+    // Every one of them has begun its request.
+    while (atomic_load(&trickled) < slow) {
+        round_trips(healthy, HEALTHY);
+    }
+    unsigned long long bytes = atomic_load(&trickled);
+    uint64_t beside = middle_of(healthy, count, times);
+    // They went on meanwhile, as the healthy ones did.
+    CHECK(atomic_load(&trickled) > bytes);
+    bytes = atomic_load(&trickled) - bytes;
+    CHECK(beside < REASONABLE);
+    atomic_store(&stop, 1);
+    pthread_join(trickler, NULL);
+    printf("99 of 100 round trips take %.0f us, beside %zu slow connections (%llu bytes meanwhile) %.0f us: %.2f times\n",
+           (double)alone / 1e3, slow, bytes, (double)beside / 1e3, (double)beside / (double)alone);
+
+    // What was begun slowly is answered when it is whole.
+    for (size_t i = 0; i < slow; i++) {
+        uint8_t request[SLOW_REQUEST], answer[SLOW_REQUEST];
+        size_t left = SLOW_REQUEST - all.sent[i];
+        slow_request(request, i);
+        CHECK_IS(send(all.sockets[i], request + all.sent[i], left, NO_SIGNAL), left);
+        receive_whole(all.sockets[i], answer, sizeof answer);
+        CHECK(memcmp(answer, request, sizeof answer) == 0);
+        close_socket(all.sockets[i]);
+    }
+    for (size_t i = 0; i < HEALTHY; i++) {
+        close_socket(healthy[i]);
+    }
+    free(all.sockets);
+    free(all.sent);
+    // The server hears of every end, and closes its own.
+    sl_options handle = by_handle();
+    sl_event event;
+    sl_op op;
+    while (counters_of(loop).resources > 1) {
+        CHECK_IS(sl_nop(loop, &handle, &op), SL_OK);
+        CHECK_IS(sl_op_wait(op, PATIENCE, &event), 1);
+    }
+    CHECK_IS(sl_loop_shutdown(loop), SL_OK);
+    CHECK_IS(sl_wait(loop, &event, 1, PATIENCE), SL_ERR_SHUT_DOWN);
+    close_loop(loop);
+    check_returned(before);
+    return 0;
+}
+
+#endif
