@@ -40,7 +40,7 @@ static void in_a_child(const char *name, void (*body)(size_t), size_t argument_o
     pid_t pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) {
-        watchdog(60);
+        watchdog(300);
         body(argument_of_body);
         _exit(0);
     }
