@@ -244,6 +244,11 @@ fn simulated() {
 }
 
 #[test]
+fn faulted() {
+    run("faulted", &[]);
+}
+
+#[test]
 fn deadline() {
     run("deadline", &[]);
 }
