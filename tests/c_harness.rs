@@ -249,6 +249,11 @@ fn simulated_last() {
 }
 
 #[test]
+fn faulted() {
+    run("faulted", &[]);
+}
+
+#[test]
 fn deadline() {
     run("deadline", &[]);
 }

@@ -77,8 +77,7 @@ impl PollDriver {
         let poll = Poll::new()?;
         let mio_waker = mio::Waker::new(poll.registry(), WAKER)?;
         let waker = Waker::new(move || {
-            // It fails only where the poll is gone, and then nobody is asleep.
-            let _ = mio_waker.wake();
+            sys::insist(|| mio_waker.wake());
         });
         let workers = Workers::new(&settings, &waker);
         Ok((Self::new(poll, workers, settings), waker))
@@ -302,7 +301,15 @@ impl PollDriver {
 }
 
 impl Driver for PollDriver {
-    fn attach(&mut self, _handle: &Arc<Handle>) -> Key {
+    fn attach(&mut self, handle: &Arc<Handle>) -> Key {
+        // The driver before this one, if there was one, accepted streams in blocking mode, and this may be the first that is done
+        // with one of those.
+        #[cfg(target_os = "linux")]
+        if self.wake.is_some() {
+            handle.set_nonblocking(true);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = handle;
         self.free.pop().unwrap_or_else(|| {
             self.attached.push(Attached::default());
             self.attached.len() as Key - 1

@@ -68,6 +68,8 @@ pub(crate) struct UringDriver {
     /// The descriptors of attached sockets, by key.
     attached: Vec<Option<i32>>,
     free: Vec<Key>,
+    /// How many entries were queued for the kernel so far.
+    pushed: u64,
     /// The kernel takes nothing from this ring any more, and why.
     refused: Option<Error>,
     settings: DriverSettings,
@@ -99,6 +101,7 @@ impl UringDriver {
             woken: false,
             attached: Vec::new(),
             free: Vec::new(),
+            pushed: 0,
             refused: None,
             settings,
         };
@@ -111,20 +114,28 @@ impl UringDriver {
         let target = (&raw mut *self.wakes).cast::<u8>();
         let entry = opcode::Read::new(Fd(self.wake.descriptor()), target, 8).build().user_data(WAKE);
         self.wake_stands = true;
-        self.push(entry);
+        let _ = self.push(entry);
     }
 
-    fn push(&mut self, entry: squeue::Entry) {
+    /// Queues an entry for the kernel, and answers the number of its place, by which `was_taken` knows it.
+    fn push(&mut self, entry: squeue::Entry) -> u64 {
         // SAFETY: what the entry points to is in a boxed `Extra` (or in `self.wakes`), which stays until the completion; the
         // caller's memory and the operation's handle stay until its last event, which comes later.
         while unsafe { self.ring.submission().push(&entry) }.is_err() {
             // Full: hand over what there is. If the kernel is short of something, its completions make room.
             if self.enter(Some(Duration::ZERO)).is_err() {
                 // What was not taken is begun anew by the driver that takes over.
-                return;
+                return u64::MAX;
             }
             self.reap();
         }
+        self.pushed += 1;
+        self.pushed - 1
+    }
+
+    /// Whether the kernel has taken the entry of this place out of the ring: otherwise it has done nothing of it.
+    fn was_taken(&mut self, place: u64) -> bool {
+        place < self.pushed - self.ring.submission().len() as u64
     }
 
     fn complete(&mut self, token: Token, result: Result<Value>) {
@@ -162,7 +173,11 @@ impl UringDriver {
         let (flight, entry) = Flight::of(primitive, extra, chooses, multishot)?;
         self.pending[token as usize] = Pending::Kernel(flight);
         self.in_kernel += 1;
-        self.push(entry.user_data(u64::from(token)));
+        let place = self.push(entry.user_data(u64::from(token)));
+        // It cannot have landed: it waits in the ring for the next call.
+        if let Pending::Kernel(flight) = &mut self.pending[token as usize] {
+            flight.place = place;
+        }
         Ok(())
     }
 
@@ -340,6 +355,15 @@ impl UringDriver {
     }
 }
 
+/// What becomes of a flight that the kernel never knew of: nothing of it was done.
+fn untouched(flight: &Flight) -> Result<Value> {
+    match flight.what {
+        What::Close => Ok(Value::Nothing),
+        _ if flight.cancelled => Err(cancelled()),
+        _ => Ok(Value::Again),
+    }
+}
+
 fn taken_away() -> Error {
     Error::with(error::SL_ERR_IO, "io_uring was taken away while this was under way")
 }
@@ -396,7 +420,8 @@ impl Driver for UringDriver {
             Pending::Kernel(flight) => {
                 flight.cancelled = true;
                 let entry = opcode::AsyncCancel::new(u64::from(token)).build().user_data(CANCEL);
-                return self.push(entry);
+                let _ = self.push(entry);
+                return;
             }
             Pending::Worker(given) if !self.workers.cancel(given) => return,
             Pending::Worker(_) => {}
@@ -447,9 +472,10 @@ impl Driver for UringDriver {
                 Pending::None => {}
                 Pending::Worker(claim) => given.push((token as Token, claim)),
                 Pending::Kernel(flight) => {
-                    let result = self.lost(&flight);
+                    let result = if self.was_taken(flight.place) { self.lost(&flight) } else { untouched(&flight) };
                     self.complete(token as Token, result);
-                    if flight.what == What::Close {
+                    // What the kernel has not taken closes here, with its flight.
+                    if flight.what == What::Close && self.was_taken(flight.place) {
                         flight.forget();
                     }
                 }
@@ -479,6 +505,7 @@ impl Drop for UringDriver {
             if self.enter(None).is_err() {
                 // The ring itself has failed: its memory, and what the kernel may still touch, is better lost than reused.
                 std::mem::take(&mut self.pending).into_iter().for_each(std::mem::forget);
+                std::mem::forget(std::mem::take(&mut self.wakes));
                 return;
             }
             self.reap();

@@ -24,7 +24,7 @@ impl EventCounter {
     /// Wakes its reader.
     pub(crate) fn add(&self) {
         // It could only block at a count near 2^64.
-        let _ = io::Write::write(&mut &self.0, &1u64.to_ne_bytes());
+        super::insist(|| io::Write::write(&mut &self.0, &1u64.to_ne_bytes()));
     }
 
     pub(crate) fn descriptor(&self) -> i32 {

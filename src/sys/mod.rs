@@ -178,6 +178,17 @@ impl Handle {
     }
 }
 
+/// Makes a small call on a descriptor of ours that has no reason to fail, and makes it again where it has failed all the same, as
+/// calls do under a tracer or a sandbox: a wake that is lost is a loop that sleeps for ever.
+pub(crate) fn insist<T>(mut call: impl FnMut() -> std::io::Result<T>) {
+    for _ in 0..100 {
+        if call().is_ok() {
+            return;
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// A bound, listening, non-blocking socket.
 pub(crate) fn listening_socket(address: std::net::SocketAddr, options: &ListenOptions) -> Result<socket2::Socket> {
     use socket2::{Domain, Protocol, Socket, Type};

@@ -153,28 +153,74 @@ static void finish(work *w)
     CHECK_IS(unlink("refused.tmp"), 0);
 }
 
-static void in_a_child(int error, int late)
+static void at_the_start(int error)
+{
+    static work w;
+    forbid(error);
+    begin(&w);
+    finish(&w);
+}
+
+static void later(int error)
+{
+    static work w;
+    begin(&w);
+    forbid(error);
+    finish(&w);
+}
+
+// A close is the first that the kernel does not take: it has not been carried out, and is.
+static void at_a_close(int error)
+{
+    sl_loop loop = open_loop(NULL);
+    int lowest = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    // A number that nobody else will get.
+    int fd = fcntl(lowest, F_DUPFD_CLOEXEC, 200);
+    sl_file file;
+    CHECK(lowest >= 0 && close(lowest) == 0);
+    CHECK(fd >= 200);
+    CHECK_IS(sl_file_adopt(loop, fd, &file), SL_OK);
+    forbid(error);
+    close_resource(loop, file);
+    CHECK_IS(fcntl(fd, F_GETFD), -1);
+    close_loop(loop);
+}
+
+// A stream that io_uring has accepted, and that nothing was done with yet: a receive does not keep the loop from all else.
+static void before_the_first_receive(int error)
+{
+    sl_loop loop = open_loop(NULL);
+    raw_socket other;
+    sl_stream stream = stream_and_socket(loop, &other);
+    sl_options options = {.size = sizeof options, .flags = SL_OPTION_NO_INLINE, .timeout_ns = 20 * MILLISECOND};
+    char byte;
+    sl_op op;
+    forbid(error);
+    while (sl_loop_driver(loop, NULL, 0) != SL_DRIVER_POLL) {
+        CHECK_IS(sl_nop(loop, NULL, &op), SL_OK);
+        CHECK_IS(result_of(loop, op), 0);
+    }
+    CHECK_IS(sl_stream_receive(stream, &byte, 1, 0, &options, &op), SL_OK);
+    CHECK_IS(result_of(loop, op), SL_ERR_TIMED_OUT);
+    close_resource(loop, stream);
+    close_socket(other);
+    close_loop(loop);
+}
+
+static void in_a_child(void (*body)(int), int error, const char *when)
 {
     pid_t pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) {
-        static work w;
         watchdog(60);
         setenv("SIDELOOP_DRIVER", "auto", 1);
-        if (!late) {
-            forbid(error);
-        }
-        begin(&w);
-        if (late) {
-            forbid(error);
-        }
-        finish(&w);
+        body(error);
         exit(0);
     }
     int status;
     CHECK_IS(waitpid(pid, &status, 0), pid);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        fprintf(stderr, "with errno %d, %s: wait status %#x\n", error, late ? "later" : "at the start", (unsigned)status);
+        fprintf(stderr, "with errno %d, %s: wait status %#x\n", error, when, (unsigned)status);
         exit(1);
     }
 }
@@ -191,8 +237,10 @@ int main(void)
     }
     static const int errors[] = {EPERM, ENOSYS, EOPNOTSUPP, ENOMEM, EACCES, EINVAL};
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
-        in_a_child(errors[i], 0);
-        in_a_child(errors[i], 1);
+        in_a_child(at_the_start, errors[i], "at the start");
+        in_a_child(later, errors[i], "later");
+        in_a_child(at_a_close, errors[i], "at a close");
+        in_a_child(before_the_first_receive, errors[i], "before the first receive");
     }
     return 0;
 }

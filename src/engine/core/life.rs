@@ -125,6 +125,9 @@ impl Core {
         }
         // Workers end with the driver; what a kernel still had in hand it gives back.
         self.driver = Box::new(driver::Gone);
+        // What had completed and comes too late: opened things close and lent memory is back before anybody hears of an end.
+        self.completed.clear();
+        self.held.clear();
         for index in 0..self.engine.ops.made() {
             let live = self.engine.ops.at(index).is_some_and(|slot: Entry<'_, OpSlot>| slot.is_live());
             if live {

@@ -52,23 +52,23 @@ impl Wake {
     /// Makes it readable. Called when it is not.
     pub(crate) fn set(&self) {
         use io::Write;
-        // Neither can fail: the counter is 0, the socket's buffer is empty.
-        let _ = match self {
+        // Neither blocks: the counter is 0, the socket's buffer is empty.
+        super::super::insist(|| match self {
             #[cfg(target_os = "linux")]
             Wake::Event(file) => (&*file).write(&1u64.to_ne_bytes()),
             Wake::Pair(_, writer) => (&*writer).write(&[1]),
-        };
+        });
     }
 
     /// Makes it unreadable. Called when it is readable.
     pub(crate) fn clear(&self) {
         use io::Read;
         let mut bytes = [0; 8];
-        let _ = match self {
+        super::super::insist(|| match self {
             #[cfg(target_os = "linux")]
             Wake::Event(file) => (&*file).read(&mut bytes),
             Wake::Pair(reader, _) => (&*reader).read(&mut bytes),
-        };
+        });
     }
 }
 
