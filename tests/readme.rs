@@ -1,4 +1,4 @@
-//! The programs in README.md are compiled and run as a reader would.
+//! The programs in README.md, and those in examples/c, are compiled and run as a reader would.
 
 #[allow(dead_code, reason = "C++ is for other tests")]
 #[path = "c/link.rs"]
@@ -53,6 +53,26 @@ fn the_c_program_compiles_and_runs() {
     link::compile(Language::C11, &source, &link::root().join("include"), &program)
         .unwrap_or_else(|error| panic!("{error}"));
     assert_sizes(&sizes(Command::new(program)));
+}
+
+/// The believers lose something, with a seed that brings it back; the careful one does not.
+#[test]
+#[cfg(unix)]
+fn the_example_of_faults_finds_what_is_wrong() {
+    let program = folder().join("faults");
+    link::compile(Language::C11, &link::root().join("examples/c/faults.c"), &link::root().join("include"), &program)
+        .unwrap_or_else(|error| panic!("{error}"));
+    let said = || {
+        let output = Command::new(&program).arg("100").current_dir(folder()).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        said
+    };
+    let first = said();
+    assert!(first.contains("naive: seed ") && first.contains("of 1000 bytes and says that all is well"), "{first}");
+    assert!(first.contains("hopeful: seed ") && first.contains("loses the promise"), "{first}");
+    assert_eq!(first.matches("careful: survived 100 seeds").count(), 2, "{first}");
+    assert_eq!(said(), first, "a seed brings back the same");
 }
 
 #[test]

@@ -35,6 +35,14 @@ def test_checksums(tmp_path: Path) -> None:
     assert run_example("checksums.py").returncode == 1
 
 
+def test_faults() -> None:
+    done = run_example("faults.py", "100")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert done.stdout.startswith("save_naively: seed ")
+    assert "bytes of settings have become" in done.stdout
+    assert done.stdout.endswith("save_carefully: survived 100 seeds\n")
+
+
 def test_chat() -> None:
     done = run_example("chat.py")
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr

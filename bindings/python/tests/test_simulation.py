@@ -1,4 +1,4 @@
-"""Simulated loops and fault plans: a seed brings everything back, time is simulated, and what a plan says goes wrong."""
+"""Simulated loops and fault plans: a seed brings everything back, time is simulated, what a plan says goes wrong."""
 
 from __future__ import annotations
 

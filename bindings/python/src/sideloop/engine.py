@@ -8,8 +8,8 @@
 - The reaper: of the threads that wait, one takes the events for all of them, and the others wait until it says that
   there is news. It blocks on the wake descriptor rather than inside the library, so that Ctrl-C interrupts it.
 
-A simulated loop goes on while the reaper is inside the library, so that a seed brings everything back; only where nothing
-can come that way, or the program wants the wake descriptor for itself, does it get a thread.
+A simulated loop goes on while the reaper is inside the library, so that a seed brings everything back; only where
+nothing can come that way, or the program wants the wake descriptor for itself, does it get a thread.
 """
 
 from __future__ import annotations

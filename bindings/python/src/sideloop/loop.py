@@ -75,11 +75,11 @@ def _encode_path(path: Path) -> bytes:
 class Loop(Engine):
     """An event loop with a thread of its own. A context manager: leaving it closes it.
 
-    driver: "auto", "poll", "uring", or, for tests, "sim": a simulated loop, in which what a busy system might do happens by
-    chance from `seed`, in a time of its own. faults: a fault plan like "read: EIO@0.01 short@0.3", for any driver; sideloop.h
-    describes both. wake_socket: `fileno` shall be a socket. inline=False: nothing is carried out on the thread that
-    submits it, for threads that must get back to their own work at once. spin_us and the limits are those of
-    sl_loop_options in sideloop.h; 0 stands for the library's default.
+    driver: "auto", "poll", "uring", or, for tests, "sim": a simulated loop, in which what a busy system might do
+    happens by chance from `seed`, in a time of its own. faults: a fault plan like "read: EIO@0.01 short@0.3", for any
+    driver; sideloop.h describes both. wake_socket: `fileno` shall be a socket. inline=False: nothing is carried out on
+    the thread that submits it, for threads that must get back to their own work at once. spin_us and the limits are
+    those of sl_loop_options in sideloop.h; 0 stands for the library's default.
     """
 
     def __init__(
