@@ -55,6 +55,27 @@ export TSAN_OPTIONS="die_after_fork=0 ${TSAN_OPTIONS:-}"
 # Everything is several times slower.
 export SIDELOOP_WATCHDOG=600
 
+# First that the sanitizer reports what is broken on purpose, with the library's own code in the report: so it is instrumented.
+cargo build --quiet --lib "${build_std[@]}" --target $target
+must_report() {
+    local program=$CARGO_TARGET_DIR/$1 said
+    "$CC" -std=c11 -O1 -Iinclude -Itests/c "tests/c/broken/$1.c" -o "$program" \
+        -L"$CARGO_TARGET_DIR/$target/debug" -lsideloop -pthread
+    if said=$(cd "$CARGO_TARGET_DIR" && SIDELOOP_DRIVER=poll LD_LIBRARY_PATH=$CARGO_TARGET_DIR/$target/debug \
+        setarch -R "$program" 2>&1) || ! grep -q "$2" <<<"$said" || ! grep -q "$3" <<<"$said"; then
+        printf '%s\n' "$said" | head -n 40
+        echo "the $kind sanitizer does not report tests/c/broken/$1.c" >&2
+        exit 1
+    fi
+    note "the $kind sanitizer reports $1"
+}
+if [[ $kind == address ]]; then
+    must_report use_after_free heap-use-after-free 'sideloop::'
+    must_report leak 'LeakSanitizer: detected memory leaks' 'in main'
+else
+    must_report data_race 'data race' 'sideloop::'
+fi
+
 skips=()
 while IFS=' ' read -r name reason; do
     [[ -z $name || $name == '#'* ]] && continue

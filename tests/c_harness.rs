@@ -50,7 +50,7 @@ fn built(name: &str, variant: &str) -> Option<PathBuf> {
     let header = if name == "abi_first" { "tests/c/abi-1" } else { "include" };
     let folder = link::output_folder().join("bin");
     fs::create_dir_all(&folder).expect("cargo's folder for tests is writable");
-    let program = folder.join(format!("{name}{variant}"));
+    let program = folder.join(format!("{}{variant}", name.replace('/', "-")));
     let source = link::root().join("tests/c").join(file);
     link::compile(language, &source, &link::root().join(header), &program).unwrap_or_else(|error| panic!("{error}"));
     Some(program)
@@ -477,10 +477,14 @@ const UNDER_VALGRIND: &[(&str, &[&str])] = &[
     ("cxx17", &[]),
 ];
 
+/// Programs that are broken on purpose, and what memcheck says of them: a check that cannot fail shows nothing.
+const BROKEN: &[(&str, &str)] =
+    &[("broken/use_after_free", "Invalid write"), ("broken/leak", "are definitely lost in loss record")];
+
 /// Runs one program under memcheck; its complaint, if any.
 fn memcheck(name: &str, sizes: &[&str], driver: &str) -> Result<(), String> {
     let Some(program) = built(name, "-memcheck") else { return Ok(()) };
-    let label = format!("{name}-{driver}-memcheck");
+    let label = format!("{}-{driver}-memcheck", name.replace('/', "-"));
     let mut command = link::start("valgrind");
     command.args(["--quiet", "--error-exitcode=99", "--fair-sched=yes"]);
     // A forked child has what the threads of its parent held, but not those threads: to memcheck all of that is lost there.
@@ -495,6 +499,10 @@ fn memcheck(name: &str, sizes: &[&str], driver: &str) -> Result<(), String> {
 fn no_leak_and_no_error_under_valgrind() {
     if Command::new("valgrind").arg("--version").output().is_err() {
         return notice("skipped: no_leak_and_no_error_under_valgrind: valgrind is not installed");
+    }
+    for (name, complaint) in BROKEN {
+        let said = memcheck(name, &[], "poll").expect_err("memcheck finds what is broken on purpose");
+        assert!(said.contains("exit status: 99") && said.contains(complaint), "{name} is broken otherwise: {said}");
     }
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {

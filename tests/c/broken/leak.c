@@ -1,0 +1,17 @@
+// Broken on purpose: loses memory that an operation has worked on. Whoever looks for leaks must report it.
+
+#include "../harness.h"
+
+int main(void)
+{
+    start();
+    sl_loop loop = open_loop(NULL);
+    void *volatile lost = calloc(1, 1000);
+    CHECK(lost);
+    CHECK_IS(sl_path_write(loop, "leak.tmp", lost, 1000, 0, 0600, NULL, NULL), SL_OK);
+    lost = NULL;
+    CHECK_IS(next_event(loop).result, 1000);
+    close_loop(loop);
+    CHECK_IS(remove("leak.tmp"), 0);
+    return 0;
+}
