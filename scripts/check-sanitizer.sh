@@ -71,7 +71,7 @@ must_report() {
 }
 if [[ $kind == address ]]; then
     must_report use_after_free heap-use-after-free 'sideloop::'
-    must_report leak 'LeakSanitizer: detected memory leaks' 'in main'
+    must_report leak 'LeakSanitizer: detected memory leaks' 'in lose'
 else
     must_report data_race 'data race' 'sideloop::'
 fi
