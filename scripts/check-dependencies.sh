@@ -23,5 +23,7 @@ if timeout 120 cargo deny fetch db >"$root/target/advisories.log" 2>&1; then
 else
     note "advisories are not checked: their database cannot be reached"
 fi
+# Those of every platform: a build has only fetched its own.
+cargo fetch --quiet --locked || not_run "the dependencies cannot be fetched"
 # Offline: everything is there by now, and the lock file says what it is.
 cargo deny --offline --locked check "${checks[@]}"

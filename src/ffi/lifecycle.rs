@@ -8,7 +8,9 @@
 //! which needs no change of the program. A plan is a list of rules, separated by semicolons; a rule names kinds of operations, and
 //! behind a colon what is to befall them:
 //!
-//!     read, write: EIO@0.01 short@0.3; all: delay=5ms@0.1; accept: EMFILE#3
+//! ```text
+//! read, write: EIO@0.01 short@0.3; all: delay=5ms@0.1; accept: EMFILE#3
+//! ```
 //!
 //! The kinds are open, read, write, sync, stat, truncate, close, accept, connect, receive, send, shutdown, work, and all. What befalls
 //! them: the name of a system's error (EIO, ENOSPC, ECONNRESET and the like), with which the operation ends without having been carried
