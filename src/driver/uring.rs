@@ -17,6 +17,7 @@ use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use lending::Lending;
 use setup::Abilities;
+use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,8 +69,8 @@ pub(crate) struct UringDriver {
     /// The descriptors of attached sockets, by key.
     attached: Vec<Option<i32>>,
     free: Vec<Key>,
-    /// How many entries were queued for the kernel so far.
-    pushed: u64,
+    /// What is queued for the kernel and was not taken yet, in its order, by the tokens.
+    queued: VecDeque<u64>,
     /// The kernel takes nothing from this ring any more, and why.
     refused: Option<Error>,
     settings: DriverSettings,
@@ -101,7 +102,7 @@ impl UringDriver {
             woken: false,
             attached: Vec::new(),
             free: Vec::new(),
-            pushed: 0,
+            queued: VecDeque::new(),
             refused: None,
             settings,
         };
@@ -114,28 +115,27 @@ impl UringDriver {
         let target = (&raw mut *self.wakes).cast::<u8>();
         let entry = opcode::Read::new(Fd(self.wake.descriptor()), target, 8).build().user_data(WAKE);
         self.wake_stands = true;
-        let _ = self.push(entry);
+        self.push(entry);
     }
 
-    /// Queues an entry for the kernel, and answers the number of its place, by which `was_taken` knows it.
-    fn push(&mut self, entry: squeue::Entry) -> u64 {
+    /// Queues an entry for the kernel.
+    fn push(&mut self, entry: squeue::Entry) {
         // SAFETY: what the entry points to is in a boxed `Extra` (or in `self.wakes`), which stays until the completion; the
         // caller's memory and the operation's handle stay until its last event, which comes later.
         while unsafe { self.ring.submission().push(&entry) }.is_err() {
             // Full: hand over what there is. If the kernel is short of something, its completions make room.
             if self.enter(Some(Duration::ZERO)).is_err() {
                 // What was not taken is begun anew by the driver that takes over.
-                return u64::MAX;
+                break;
             }
             self.reap();
         }
-        self.pushed += 1;
-        self.pushed - 1
+        self.queued.push_back(entry.get_user_data());
     }
 
-    /// Whether the kernel has taken the entry of this place out of the ring: otherwise it has done nothing of it.
-    fn was_taken(&mut self, place: u64) -> bool {
-        place < self.pushed - self.ring.submission().len() as u64
+    /// Whether the kernel has taken the entry of a token out of the ring: otherwise it has done nothing of it.
+    fn was_taken(&self, token: Token) -> bool {
+        !self.queued.contains(&u64::from(token))
     }
 
     fn complete(&mut self, token: Token, result: Result<Value>) {
@@ -173,11 +173,7 @@ impl UringDriver {
         let (flight, entry) = Flight::of(primitive, extra, chooses, multishot)?;
         self.pending[token as usize] = Pending::Kernel(flight);
         self.in_kernel += 1;
-        let place = self.push(entry.user_data(u64::from(token)));
-        // It cannot have landed: it waits in the ring for the next call.
-        if let Pending::Kernel(flight) = &mut self.pending[token as usize] {
-            flight.place = place;
-        }
+        self.push(entry.user_data(u64::from(token)));
         Ok(())
     }
 
@@ -315,6 +311,9 @@ impl UringDriver {
 
     /// Enters the kernel: submits, and waits for a completion for at most `timeout`.
     fn enter(&mut self, timeout: Option<Duration>) -> Result<()> {
+        if let Some(error) = &self.refused {
+            return Err(error.clone());
+        }
         let entered = match timeout {
             Some(Duration::ZERO) => {
                 let submission = self.ring.submission();
@@ -328,6 +327,8 @@ impl UringDriver {
             }
             None => self.ring.submit_and_wait(1),
         };
+        let left = self.ring.submission().len();
+        self.queued.drain(..self.queued.len() - left);
         match entered.map_err(|error| (error.raw_os_error(), error)) {
             // Time is up; a debugger's stop; the kernel is short of memory or wants its completions taken first.
             Err((Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY), _)) | Ok(_) => Ok(()),
@@ -420,8 +421,7 @@ impl Driver for UringDriver {
             Pending::Kernel(flight) => {
                 flight.cancelled = true;
                 let entry = opcode::AsyncCancel::new(u64::from(token)).build().user_data(CANCEL);
-                let _ = self.push(entry);
-                return;
+                return self.push(entry);
             }
             Pending::Worker(given) if !self.workers.cancel(given) => return,
             Pending::Worker(_) => {}
@@ -432,9 +432,6 @@ impl Driver for UringDriver {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, completed: &mut Vec<Completion>) -> Result<()> {
-        if let Some(error) = &self.refused {
-            return Err(error.clone());
-        }
         self.woken = false;
         self.take_results();
         self.reap();
@@ -472,10 +469,11 @@ impl Driver for UringDriver {
                 Pending::None => {}
                 Pending::Worker(claim) => given.push((token as Token, claim)),
                 Pending::Kernel(flight) => {
-                    let result = if self.was_taken(flight.place) { self.lost(&flight) } else { untouched(&flight) };
+                    let taken = self.was_taken(token as Token);
+                    let result = if taken { self.lost(&flight) } else { untouched(&flight) };
                     self.complete(token as Token, result);
                     // What the kernel has not taken closes here, with its flight.
-                    if flight.what == What::Close && self.was_taken(flight.place) {
+                    if flight.what == What::Close && taken {
                         flight.forget();
                     }
                 }

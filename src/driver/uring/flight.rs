@@ -41,8 +41,6 @@ pub(super) struct Flight {
     pub(super) repeatable: bool,
     /// What is written to; else -1.
     pub(super) fd: i32,
-    /// Where its entry stands in the order of all that were queued for the kernel.
-    pub(super) place: u64,
     pub(super) extra: Option<Box<Extra>>,
 }
 
@@ -141,7 +139,7 @@ impl Flight {
         };
         let fd = if let Primitive::Write { file, .. } = &primitive { fd_of(file).0 } else { -1 };
         let (what, entry) = entry(primitive, extra.as_deref_mut(), chooses, multishot)?;
-        Ok((Flight { what, cancelled: false, chooses, repeatable, fd, place: u64::MAX, extra }, entry))
+        Ok((Flight { what, cancelled: false, chooses, repeatable, fd, extra }, entry))
     }
 
     /// Whether a result only means that it is to be tried again.
