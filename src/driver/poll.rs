@@ -6,9 +6,7 @@
 use super::workers::{Given, Workers};
 use super::{Completion, Driver, DriverSettings, Key, Primitive, Socket, Token, Value, Waker, cancelled};
 use crate::error::{self, Error, Result};
-#[cfg(target_os = "linux")]
-use crate::sys;
-use crate::sys::{Handle, Registration, Target};
+use crate::sys::{self, Handle, Registration, Target};
 use mio::{Events, Poll};
 use std::io;
 use std::sync::Arc;
