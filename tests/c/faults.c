@@ -16,6 +16,8 @@ int main(void)
 #include <fcntl.h>
 
 // Sets a buffer to what no read gives; then whether it is still so.
+static uint8_t room[LENGTH];
+
 static void soil(void)
 {
     memset(room, 0xee, sizeof room);

@@ -8,7 +8,7 @@
 enum { LENGTH = 10000 };
 
 static const char *const PATH = "data.tmp";
-static uint8_t bytes[LENGTH], room[LENGTH];
+static uint8_t bytes[LENGTH];
 
 // --- Loops with plans
 

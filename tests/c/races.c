@@ -199,10 +199,9 @@ static void disturb(slot *s, int there)
 }
 
 // The other thread: follows what is submitted, disturbs it, and feeds it.
-static void *follow(void *unused)
+static void *follow(void *seed)
 {
-    uint64_t random = random_here + 1, now = 0;
-    (void)unused;
+    uint64_t random = (uint64_t)(uintptr_t)seed, now = 0;
     for (;;) {
         while (atomic_load(&batch) == now) {
             sched_yield();
@@ -530,7 +529,7 @@ static void race(const kind *k, uint64_t rounds, uint64_t seed)
         make_resource(&resources[i]);
     }
     held = counters_of(loop).resources;
-    pthread_t other = spawn(follow, NULL);
+    pthread_t other = spawn(follow, (void *)(uintptr_t)(random_here + 1));
     while (rounds_done() < rounds) {
         run_batch(++number);
         check_rest(held);
