@@ -15,9 +15,9 @@ int main(void)
 #include <errno.h>
 #include <fcntl.h>
 
-// Sets a buffer to what no read gives; then whether it is still so.
 static uint8_t room[LENGTH];
 
+// Sets a buffer to what no read gives; then whether it is still so.
 static void soil(void)
 {
     memset(room, 0xee, sizeof room);

@@ -1,10 +1,13 @@
 //! The wake descriptor, threads and forks on Unix: see the contract in ../mod.rs.
 
 use super::super::THREAD_STACK;
+#[cfg(target_os = "linux")]
 use std::fs::File;
 use std::io;
 use std::mem::zeroed;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::AsRawFd;
+#[cfg(target_os = "linux")]
+use std::os::fd::FromRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
