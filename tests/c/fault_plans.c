@@ -14,6 +14,8 @@ int main(void)
 }
 #else
 
+static uint8_t room[LENGTH];
+
 // --- Short transfers
 
 static int64_t read_some(sl_loop loop, sl_file file, void *buffer, uint32_t flags)
