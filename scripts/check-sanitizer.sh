@@ -51,7 +51,7 @@ export CC=$CARGO_TARGET_DIR/clang CXX=$CARGO_TARGET_DIR/clang++
 # The thread sanitizer refuses the memory layout that randomised addresses give.
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="setarch -R"
 # Programs of many threads fork here, and only exec or call what may be called then.
-export TSAN_OPTIONS="die_after_fork=0 suppressions=$root/scripts/thread-sanitizer-suppressions.txt ${TSAN_OPTIONS:-}"
+export TSAN_OPTIONS="die_after_fork=0 ${TSAN_OPTIONS:-}"
 # Everything is several times slower.
 export SIDELOOP_WATCHDOG=600
 
