@@ -15,7 +15,8 @@ from typing import Dict, Tuple, Type, Union
 from . import _abi
 from ._library import library
 
-PathName = Union[str, bytes, None]
+# A descriptor, where a file is known by nothing else.
+PathName = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]", int, None]
 
 
 class Error(Exception):
@@ -184,7 +185,8 @@ def make(status: int, os_error: int = 0, sentence: str = "", filename: PathName 
     if issubclass(kind, OSError):
         error = _system_error(kind, code, os_error, text, filename)
     else:
-        error = kind(f"{text}: {os.fsdecode(filename)!r}" if filename is not None else text)
+        about = filename if filename is None or isinstance(filename, int) else os.fsdecode(filename)
+        error = kind(f"{text}: {about!r}" if about is not None else text)
     error.status = status
     error.done = done
     return error

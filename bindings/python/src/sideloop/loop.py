@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import socket
+import sys
 from typing import TYPE_CHECKING, Any, Iterator, List, Literal, Optional, Tuple, Type, TypeVar, Union, cast, overload
 
 from . import _abi, buffers
@@ -55,7 +56,11 @@ _OPEN_FLAGS = {
 }
 
 
-def _open_flags(mode: str) -> int:
+# As os.fsencode has it, less the two calls into Python that this takes each time.
+_PATH_ENCODING = ("utf-8",) if os.name == "nt" else (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+
+
+def open_flags(mode: str) -> int:
     """The flags for a mode of the built-in open: "rb", "w", "r+b", ..., always of bytes."""
     kind, rest = mode[:1], sorted(mode[1:])
     if kind not in _OPEN_FLAGS or rest not in ([], ["b"], ["+"], ["+", "b"]):
@@ -63,10 +68,10 @@ def _open_flags(mode: str) -> int:
     return _OPEN_FLAGS[kind] | (_abi.SL_OPEN_READ | _abi.SL_OPEN_WRITE if "+" in rest else 0)
 
 
-def _encode_path(path: Path) -> bytes:
+def encode_path(path: Path) -> bytes:
     """A path as the library has it: the system's bytes, and UTF-8 on Windows."""
     plain = os.fspath(path)
-    encoded = plain.encode() if isinstance(plain, str) and os.name == "nt" else os.fsencode(plain)
+    encoded = plain.encode(*_PATH_ENCODING) if isinstance(plain, str) else plain
     if b"\0" in encoded:
         raise ValueError("a path cannot hold a NUL")
     return encoded
@@ -225,7 +230,7 @@ class Loop(Engine):
             path,
             opened(File, self, path),
             timeout,
-            flags=flags | _open_flags(mode),
+            flags=flags | open_flags(mode),
             mode=permissions,
         )
 
@@ -237,7 +242,7 @@ class Loop(Engine):
         self, path: Path, data: Buffer, mode: str = "wb", *, permissions: int = 0o666, timeout: Optional[float] = None
     ) -> Operation[int]:
         """Writes a whole file (or with mode "ab" more of it) and says how many bytes."""
-        flags = _open_flags(mode)
+        flags = open_flags(mode)
         view = buffers.pin(data, False)
         return self._submit_path(
             _abi.SL_PATH_WRITE,
@@ -368,7 +373,7 @@ class Loop(Engine):
     def _submit_path(
         self, kind: int, path: Path, *arguments: Any, keep: Tuple[Any, ...] = (), **more: Any
     ) -> Operation[Any]:
-        encoded = _encode_path(path)
+        encoded = encode_path(path)
         return self._submit(
             kind,
             self._id,

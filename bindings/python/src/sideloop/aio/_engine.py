@@ -1,0 +1,467 @@
+"""The engine under `sideloop.aio`: one loop of the library for the whole process, and a `Host` for each event loop that
+uses it.
+
+A host gathers what its event loop's tasks ask for in a turn and submits it in one call; the library's wake descriptor,
+which the event loop watches, brings it back to take all events that have come, in one call too. The library's own
+thread never enters Python. Everything of a host runs on its event loop's thread, except what `_deliver_foreign` says.
+
+Whichever host wakes first takes events for all; those of another are handed over to that one's thread. An operation
+whose event loop is gone is dealt with by whoever takes its event: what it opened is closed, what it was lent goes back.
+
+Memory that the library reads or writes is held in the host's table until the operation's last event, whatever becomes
+of the task that asked. Interrupts (Ctrl-C) may raise anywhere in here; so an event leaves the records only after it has
+been dealt with, and dealing with it twice does no harm.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import itertools
+import os
+import struct
+import threading
+from collections import deque
+from typing import Any, Callable, Deque, Dict, List, Optional, Protocol, Tuple
+
+from .. import _abi, errors
+from .._library import library
+from ..engine import nanoseconds
+
+# How many events one call takes.
+CAPACITY = 512
+# How many operations are submitted in one call at most, so that a busy turn begins its I/O before it ends.
+MOST_GATHERED = 256
+# How many seconds the operations under way get to end when the interpreter does.
+LAST_PATIENCE = 5.0
+
+# Where the bytes of a bytes object begin. They may be written to until somebody else has seen the object, which is how
+# the interpreter itself makes them. (CPython; _library.py refuses others.)
+BYTES_HEADER = bytes.__basicsize__ - 1
+
+_EVENT = struct.Struct(_abi.Event.FORMAT)
+_REQUEST_SIZE = ctypes.sizeof(_abi.Request)
+_pack_request = struct.Struct(_abi.Request.FORMAT).pack
+
+# These calls are short and never block, so they keep the interpreter's lock: giving it up could cost the event loop's
+# thread a whole switch interval (5 ms) each time where another thread computes.
+_quick = ctypes.PyDLL(library._name, handle=library._handle)
+_submit = _quick.sl_submit
+_submit.argtypes, _submit.restype = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p), ctypes.c_int32
+_poll = _quick.sl_poll
+_poll.argtypes, _poll.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p), ctypes.c_int32
+_release = _quick.sl_buffer_release
+_release.argtypes, _release.restype = (ctypes.c_void_p,), ctypes.c_int32
+_cancel = _quick.sl_op_cancel
+_cancel.argtypes, _cancel.restype = (ctypes.c_void_p,), ctypes.c_int32
+_close = _quick.sl_close
+_close.argtypes, _close.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p), ctypes.c_int32
+_make_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
+_make_bytes.argtypes, _make_bytes.restype = (ctypes.c_void_p, ctypes.c_ssize_t), ctypes.py_object
+
+Record = Tuple[int, ...]
+# Makes the value of an operation from what was kept for it, its result, and the address of lent memory.
+Finish = Callable[[Any, int, int], Any]
+
+
+class Receiver(Protocol):
+    """What gets the outcome of an operation: an asyncio.Future, or what behaves like one."""
+
+    def set_result(self, value: Any, /) -> None:
+        """The operation has succeeded. Raises where nobody wants it any more."""
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """The operation has failed. Raises where nobody wants it any more."""
+
+    def done(self) -> bool:
+        """Says whether it has an outcome, or nobody wants one."""
+
+    def cancelled(self) -> bool:
+        """Says whether nobody wants the outcome."""
+
+
+# An operation under way: who gets its outcome, how its value is made, from what (which also keeps the memory alive),
+# what it is about (for errors), the batch it was submitted with, and what to do with a value that nobody wants.
+Entry = Tuple[Receiver, Optional[Finish], Any, Any, "Batch", Optional[Callable[[Any], object]]]
+
+
+class _Nobody:
+    """Gets the outcomes that nobody wants any more."""
+
+    def set_result(self, value: Any, /) -> None:
+        raise RuntimeError("nobody wants it")
+
+    def set_exception(self, error: BaseException, /) -> None:
+        raise RuntimeError("nobody wants it")
+
+    def done(self) -> bool:
+        return True
+
+    def cancelled(self) -> bool:
+        return True
+
+
+NOBODY = _Nobody()
+
+
+def new_bytes(length: int) -> bytes:
+    """A bytes object of our own to read into, not filled where that takes time."""
+    made: bytes = bytes(length) if length <= 16384 else _make_bytes(None, length)
+    return made
+
+
+def copied(_keep: Any, result: int, data: int) -> bytes:
+    """A copy of lent memory."""
+    made: bytes = _make_bytes(data, result) if data else b""
+    return made
+
+
+def filled(keep: bytes, result: int, _data: int) -> bytes:
+    """What was read into a bytes object of ours."""
+    return keep if result == len(keep) else keep[:result]
+
+
+def nothing(_keep: Any, _result: int, _data: int) -> None:
+    """Success."""
+
+
+def kept(keep: Any, _result: int, _data: int) -> Any:
+    """A structure that the library has filled in."""
+    return keep
+
+
+def discard(resource: int) -> None:
+    """Closes what nobody wants, and waits for nothing. Any thread, also from a destructor."""
+    _close(resource, None, None)
+
+
+class Batch:
+    """Operations of one turn, submitted together."""
+
+    __slots__ = ("requests", "first", "accepted", "ops")
+
+    def __init__(self, first: int) -> None:
+        # What is not accepted yet.
+        self.requests: List[bytes] = []
+        # The token of the first; the others follow it.
+        self.first = first
+        self.accepted = 0
+        # Their ids, once they are accepted.
+        self.ops: Any = None
+
+
+class Engine:
+    """The library's loop that all hosts share."""
+
+    def __init__(self) -> None:
+        options = _abi.LoopOptions()
+        if os.name == "nt":
+            options.flags = _abi.SL_LOOP_WAKE_SOCKET
+        number = ctypes.c_uint64()
+        errors.check(library.sl_loop_open(ctypes.byref(options), ctypes.byref(number)))
+        self.id: int = number.value
+        descriptor = ctypes.c_ssize_t()
+        errors.check(library.sl_loop_wake_descriptor(self.id, ctypes.byref(descriptor)))
+        self.descriptor: int = descriptor.value
+        # By number; what is in its table is alive as long as it is here.
+        self.hosts: Dict[int, Host] = {}
+        self._numbers = itertools.count(1)
+
+    def enter(self, host: Host) -> int:
+        """Gives a host its number, and forgets those whose event loops are gone and whose operations have ended."""
+        for number, other in list(self.hosts.items()):
+            if other.is_gone():
+                other.disown()
+                if not other.table:
+                    self.hosts.pop(number, None)
+        number = next(self._numbers)
+        self.hosts[number] = host
+        return number
+
+    def close(self) -> None:
+        """Ends everything, at the end of the interpreter."""
+        status = library.sl_loop_close(self.id, nanoseconds("patience", LAST_PATIENCE))
+        if status == _abi.SL_ERR_TIMED_OUT:
+            # The library may still touch the memory of these operations: it must never be freed.
+            for host in self.hosts.values():
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(host.table))
+
+
+class Host:
+    """What one event loop has under way. Subclasses say how that event loop is woken, and how its tasks wait."""
+
+    # Public methods for subclasses and the modules of this package; nothing here is for programs.
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.table: Dict[int, Entry] = {}
+        self.watching = False
+        self._token = engine.enter(self) << 40
+        self._batch: Optional[Batch] = None
+        # Batches that the library had no room for, oldest first.
+        self._waiting: Deque[Batch] = deque()
+        self._records: Deque[Record] = deque()
+        buffer = (_abi.Event * CAPACITY)()
+        view = memoryview(buffer).cast("B")
+        self._views = {count: view[: count * _EVENT.size] for count in range(CAPACITY + 1)}
+        self._poll_arguments = ((engine.id,), (ctypes.addressof(buffer),), (CAPACITY,))
+
+    # What an event loop has to offer.
+
+    def is_gone(self) -> bool:
+        """Says whether the event loop can run nothing any more. Any thread."""
+        raise NotImplementedError
+
+    def soon(self, function: Callable[[], object]) -> None:
+        """Has the event loop call this in its next turn."""
+        raise NotImplementedError
+
+    def soon_from_elsewhere(self, function: Callable[[], object]) -> None:
+        """Likewise, from another thread. RuntimeError where the event loop has ended."""
+        raise NotImplementedError
+
+    def watch(self) -> None:
+        """Has the event loop call `take` whenever the wake descriptor is readable."""
+        raise NotImplementedError
+
+    def unwatch(self) -> None:
+        """Ends that."""
+        raise NotImplementedError
+
+    # Submitting.
+
+    def begin(
+        self,
+        receiver: Receiver,
+        kind: int,
+        target: int,
+        buffer: int = 0,
+        length: int = 0,
+        offset: int = 0,
+        flags: int = 0,
+        mode: int = 0,
+        timeout: Optional[float] = None,
+        finish: Optional[Finish] = None,
+        keep: Any = None,
+        name: Any = None,
+        salvage: Optional[Callable[[Any], object]] = None,
+    ) -> int:
+        """Puts an operation into this turn's batch, and returns its token."""
+        # A deadline of 0 would be none.
+        deadline = 0 if timeout is None else nanoseconds("timeout", timeout) or 1
+        token = self._token
+        try:
+            request = _pack_request(
+                _REQUEST_SIZE, kind, target, buffer, length, offset, flags, mode, 0, 0, token, deadline, 0, 0
+            )
+        except struct.error as error:
+            raise _out_of_range(error) from None
+        batch = self._batch
+        if batch is None:
+            # In this order, so that an interrupt in between leaves no batch that nothing flushes.
+            self.soon(self.flush)
+            batch = self._batch = Batch(token)
+        self._token = token + 1
+        self.table[token] = (receiver, finish, keep, name, batch, salvage)
+        batch.requests.append(request)
+        if len(batch.requests) == MOST_GATHERED:
+            self._close_batch()
+            self._submit_waiting()
+        return token
+
+    def flush(self) -> None:
+        """Submits what this turn has gathered, and takes what has ended already."""
+        self._close_batch()
+        self._submit_waiting()
+        if not self.watching and self.table:
+            self.watch()
+            self.watching = True
+        self.take()
+
+    def _close_batch(self) -> None:
+        batch, self._batch = self._batch, None
+        if batch is not None:
+            batch.ops = (ctypes.c_uint64 * len(batch.requests))()
+            self._waiting.append(batch)
+
+    def _submit_waiting(self) -> None:
+        """Submits what waits, as far as the library has room; events make room."""
+        while self._waiting:
+            batch = self._waiting[0]
+            requests = batch.requests
+            while requests:
+                where = ctypes.addressof(batch.ops) + 8 * batch.accepted
+                status = _submit(self.engine.id, b"".join(requests), len(requests), where)
+                if status == _abi.SL_ERR_AGAIN:
+                    return
+                if status < 0:
+                    self._refuse(batch, status)
+                    status = 1
+                del requests[:status]
+                batch.accepted += status
+            self._waiting.popleft()
+
+    def _refuse(self, batch: Batch, status: int) -> None:
+        """Ends an operation that the library has refused: the first of those that are left."""
+        entry = self.table.pop(batch.first + batch.accepted, None)
+        if entry is not None and not entry[0].done():
+            entry[0].set_exception(errors.last(status, entry[3]))
+
+    def cancel(self, token: int) -> None:
+        """Asks an operation of this host to end; its last event follows."""
+        entry = self.table.get(token)
+        if entry is None:
+            return
+        self._close_batch()
+        self._submit_waiting()
+        batch = entry[4]
+        index = token - batch.first
+        if index < batch.accepted:
+            # Errors say that it has ended already, or that no memory is left to ask.
+            _cancel(batch.ops[index])
+        elif token in self.table:
+            # The library has no room for it, and now it needs none.
+            del self.table[token]
+            batch.requests[index - batch.accepted] = _nop(self.engine.id)
+            if not entry[0].done():
+                entry[0].set_exception(errors.make(_abi.SL_ERR_CANCELLED))
+
+    def drop(self, token: int) -> None:
+        """Nobody will ever want the outcome of this operation."""
+        entry = self.table.get(token)
+        if entry is not None:
+            self.table[token] = (NOBODY, *entry[1:])
+            with contextlib.suppress(RuntimeError):
+                self.cancel(token)
+
+    # Taking events.
+
+    def take(self) -> None:
+        """Takes all events that have come, and gives everybody theirs. Never blocks."""
+        records = self._records
+        more = True
+        try:
+            while more:
+                count = len(records)
+                # One call into C from the queue to the deque, so that no signal handler's exception can come between.
+                records.extend(
+                    itertools.chain.from_iterable(
+                        map(_EVENT.iter_unpack, map(self._views.__getitem__, map(_poll, *self._poll_arguments)))
+                    )
+                )
+                more = len(records) - count == CAPACITY
+                if records:
+                    self._deliver()
+            if self._waiting:
+                self._submit_waiting()
+            if self.watching and not self.table and len(self.engine.hosts) > 1:
+                # Others would wake it for nothing.
+                self.unwatch()
+                self.watching = False
+        except KeyError:
+            # The loop is closed: the interpreter ends.
+            pass
+        finally:
+            if records:
+                self.soon(self.take)
+
+    def _deliver(self) -> None:
+        """Gives each event to its operation."""
+        records, table = self._records, self.table
+        while records:
+            token, result, _, detail, _, flags, os_error, data = records[0]
+            entry = table.get(token)
+            if entry is None:
+                self._deliver_foreign(records[0])
+            else:
+                settle(entry, result, detail, flags, os_error, data)
+                del table[token]
+            records.popleft()
+
+    def _deliver_foreign(self, record: Record) -> None:
+        """Hands an event over to its host. Where that has ended, the operation is dealt with here."""
+        token = record[0]
+        host = self.engine.hosts.get(token >> 40)
+        if host is None or host is self or token not in host.table:
+            if record[5] & _abi.SL_EVENT_LENT:
+                _release(record[3])
+            return
+        host._records.append(record)
+        try:
+            host.soon_from_elsewhere(host._deliver)
+        except RuntimeError:
+            host.disown()
+
+    def disown(self) -> None:
+        """The event loop has ended: nobody wants what comes. Any thread."""
+        with _lock:
+            for token, entry in self.table.items():
+                self.table[token] = (NOBODY, *entry[1:])
+            self._deliver()
+
+
+def settle(entry: Entry, result: int, detail: int, flags: int, os_error: int, data: int) -> None:
+    """Gives an operation its outcome, and lent memory back. May be done twice."""
+    receiver, finish, keep, name, _, salvage = entry
+    try:
+        if result >= 0:
+            value = result if finish is None else finish(keep, result, data)
+            try:
+                receiver.set_result(value)
+            except Exception:
+                # Cancelled meanwhile, or (after an interrupt) told already.
+                if salvage is not None and receiver.cancelled():
+                    salvage(value)
+        elif not receiver.done():
+            done = detail if flags & _abi.SL_EVENT_PARTIAL else 0
+            receiver.set_exception(errors.make(result, os_error, "", name, done))
+    except Exception as error:  # Out of memory, for one.
+        if not receiver.done():
+            receiver.set_exception(error)
+    if flags & _abi.SL_EVENT_LENT:
+        _release(detail)
+
+
+def _nop(loop: int) -> bytes:
+    return _pack_request(_REQUEST_SIZE, _abi.SL_NOP, loop, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def _out_of_range(error: struct.error) -> Exception:
+    if "not an integer" in str(error):
+        return TypeError("an argument that must be an integer is none")
+    return ValueError("a number is out of range")
+
+
+_engine: Optional[Engine] = None
+_lock = threading.Lock()
+
+
+def engine() -> Engine:
+    """The process's engine, opened when it is first asked for."""
+    global _engine
+    found = _engine
+    if found is None:
+        with _lock:
+            found = _engine
+            if found is None:
+                found = _engine = Engine()
+    return found
+
+
+def _after_fork() -> None:
+    """In the child the parent's engine does not exist. Its tables stay, for nothing must be freed that was in use."""
+    global _engine, _lock
+    _engine, _lock = None, threading.Lock()
+
+
+@atexit.register
+def _close_at_exit() -> None:
+    global _engine
+    found, _engine = _engine, None
+    if found is not None:
+        found.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,418 @@
+"""The event loops that `sideloop.aio` runs on: asyncio's (and those that replace it, like uvloop) and trio's.
+
+`current()` finds the host of the event loop that runs on the calling thread. Everything else here is called by
+_engine.py and the modules that submit operations, on that thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import sys
+import threading
+import weakref
+from asyncio import CancelledError
+from typing import TYPE_CHECKING, Any, Callable, Dict, Generator, Optional, Protocol, TypeVar, Union, cast
+
+from .. import errors
+from . import _engine
+from ._engine import Engine, Entry, Finish, Host, Receiver
+
+if TYPE_CHECKING:
+    import trio
+
+T = TypeVar("T")
+
+# For how many seconds the thread that stands in for add_reader blocks before it looks whether it is still needed.
+_SLICE = 1.0
+
+
+class Waiter(Receiver, Protocol):
+    """What a task can await until another one gives it a result."""
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """Waits for the result. Cancelling the task makes it `done` and `cancelled`."""
+
+
+def current() -> AnyHost:
+    """The host of the event loop that runs on this thread."""
+    loop = asyncio._get_running_loop()
+    if loop is not None and not _trio_runs():
+        host = _asyncio_hosts.get(id(loop))
+        # The address of a loop that is gone may be another's now.
+        if host is not None and host.loop() is loop:
+            return host
+        return _enter_asyncio(loop)
+    if _trio_runs():
+        return _enter_trio()
+    raise RuntimeError("no event loop runs on this thread: sideloop.aio works inside asyncio (or uvloop) and trio")
+
+
+# --- asyncio
+
+
+class AsyncioHost(Host):
+    """An event loop of asyncio's kind."""
+
+    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+        # Held weakly: what is here must not keep an event loop alive that nobody uses any more.
+        self.loop = weakref.ref(loop)
+        self._watcher: Optional[_Watcher] = None
+        super().__init__(engine)
+
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        loop = self.loop()
+        if loop is None:
+            raise RuntimeError("the event loop is gone")
+        return loop
+
+    def is_gone(self) -> bool:
+        loop = self.loop()
+        return loop is None or loop.is_closed()
+
+    def soon(self, function: Callable[[], object]) -> None:
+        self._loop().call_soon(function)
+
+    def soon_from_elsewhere(self, function: Callable[[], object]) -> None:
+        self._loop().call_soon_threadsafe(function)
+
+    def watch(self) -> None:
+        try:
+            self._loop().add_reader(self.engine.descriptor, self.take)
+        except NotImplementedError:
+            # Windows' proactor loop.
+            self._watcher = _Watcher(self)
+
+    def unwatch(self) -> None:
+        if self._watcher is None:
+            self._loop().remove_reader(self.engine.descriptor)
+        else:
+            self._watcher.stop()
+            self._watcher = None
+
+    def waiter(self) -> Waiter:
+        """Something to wait for."""
+        return self._loop().create_future()
+
+    async def call(
+        self,
+        kind: int,
+        target: int,
+        buffer: int = 0,
+        length: int = 0,
+        offset: int = 0,
+        flags: int = 0,
+        mode: int = 0,
+        timeout: Optional[float] = None,
+        finish: Optional[Finish] = None,
+        keep: Any = None,
+        name: Any = None,
+        salvage: Optional[Callable[[Any], object]] = None,
+    ) -> Any:
+        """Carries out one operation, and waits for its end; also where the task is cancelled, which cancels it.
+
+        salvage: called with the value where the operation was faster than its cancellation, and with the number of
+        bytes where it was cancelled on its way.
+        """
+        future = self._loop().create_future()
+        token = self.begin(
+            future, kind, target, buffer, length, offset, flags, mode, timeout, finish, keep, name, salvage
+        )
+        try:
+            return await future
+        except CancelledError:
+            await self._stop(token, future, salvage)
+            raise
+        except GeneratorExit:
+            self._drop(token, future, salvage)
+            raise
+
+    async def _stop(self, token: int, future: asyncio.Future[Any], salvage: Optional[Callable[[Any], object]]) -> None:
+        """Cancels an operation whose task is cancelled, and waits for its end or a second cancellation."""
+        entry = self.table.get(token)
+        if entry is None:
+            _salvage(future, salvage)
+            return
+        last = self._loop().create_future()
+        self.table[token] = cast(Entry, (last, *entry[1:]))
+        self.cancel(token)
+        try:
+            await last
+        except GeneratorExit:
+            self._drop(token, last, salvage)
+            raise
+        except Exception as error:
+            # What it failed with is of no interest any more; but what it had done until then has been done.
+            done = getattr(error, "done", 0)
+            if done and salvage is not None:
+                salvage(done)
+        else:
+            _salvage(last, salvage)
+
+    def _drop(self, token: int, future: asyncio.Future[Any], salvage: Optional[Callable[[Any], object]]) -> None:
+        """The task is destroyed."""
+        if token in self.table:
+            self.drop(token)
+        else:
+            _salvage(future, salvage)
+
+
+def _salvage(future: asyncio.Future[Any], salvage: Optional[Callable[[Any], object]]) -> None:
+    """Does with a value what is to be done where nobody gets it."""
+    if future.done() and not future.cancelled() and future.exception() is None and salvage is not None:
+        salvage(future.result())
+
+
+class _Watcher:
+    """A thread that waits for the wake descriptor in place of an event loop that cannot."""
+
+    def __init__(self, host: AsyncioHost) -> None:
+        self._host = weakref.ref(host)
+        self._descriptor = host.engine.descriptor
+        self._taken = threading.Event()
+        self._stopped = False
+        threading.Thread(target=self._run, name="sideloop-watcher", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._taken.set()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            ready, _, _ = select.select([self._descriptor], [], [], _SLICE)
+            host = self._host()
+            if host is None or host.is_gone():
+                return
+            if ready:
+                self._taken.clear()
+                try:
+                    host.soon_from_elsewhere(self._take)
+                except RuntimeError:
+                    return
+                del host
+                self._taken.wait()
+
+    def _take(self) -> None:
+        host = self._host()
+        if host is not None:
+            host.take()
+        self._taken.set()
+
+
+_asyncio_hosts: Dict[int, AsyncioHost] = {}
+
+
+def _enter_asyncio(loop: asyncio.AbstractEventLoop) -> AsyncioHost:
+    for key, other in list(_asyncio_hosts.items()):
+        if other.is_gone():
+            _asyncio_hosts.pop(key, None)
+    host = _asyncio_hosts[id(loop)] = AsyncioHost(_engine.engine(), loop)
+    return host
+
+
+# --- trio
+
+
+class TrioHost(Host):
+    """A run of trio's."""
+
+    def __init__(self, engine: Engine, token: trio.lowlevel.TrioToken) -> None:
+        self.trio_token = token
+        self._ended = False
+        self._scope: Optional[trio.CancelScope] = None
+        super().__init__(engine)
+        import trio
+
+        trio.lowlevel.spawn_system_task(self._live)
+
+    async def _live(self) -> None:
+        """Notices the end of the run."""
+        import trio
+
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._ended = True
+            _trio_hosts.pop(id(self.trio_token), None)
+
+    def is_gone(self) -> bool:
+        return self._ended
+
+    def soon(self, function: Callable[[], object]) -> None:
+        self.trio_token.run_sync_soon(function)
+
+    def soon_from_elsewhere(self, function: Callable[[], object]) -> None:
+        if self._ended:
+            raise RuntimeError("the event loop is gone")
+        # Raises trio.RunFinishedError, a RuntimeError.
+        self.trio_token.run_sync_soon(function)
+
+    def watch(self) -> None:
+        import trio
+
+        self._scope = trio.CancelScope()
+        trio.lowlevel.spawn_system_task(self._watch, self._scope)
+
+    def unwatch(self) -> None:
+        if self._scope is not None:
+            self._scope.cancel()
+            self._scope = None
+
+    async def _watch(self, scope: trio.CancelScope) -> None:
+        import trio
+
+        with scope:
+            while True:
+                await trio.lowlevel.wait_readable(self.engine.descriptor)
+                self.take()
+
+    def waiter(self) -> Waiter:
+        """Something to wait for."""
+        return _TrioWaiter()
+
+    async def call(
+        self,
+        kind: int,
+        target: int,
+        buffer: int = 0,
+        length: int = 0,
+        offset: int = 0,
+        flags: int = 0,
+        mode: int = 0,
+        timeout: Optional[float] = None,
+        finish: Optional[Finish] = None,
+        keep: Any = None,
+        name: Any = None,
+        salvage: Optional[Callable[[Any], object]] = None,
+    ) -> Any:
+        """Carries out one operation, and waits for its end; also where the task is cancelled, which cancels it.
+
+        Where it was faster than its cancellation, its value is returned, and the cancellation comes at the next
+        checkpoint.
+        """
+        receiver = _TrioReceiver(self)
+        receiver._token = self.begin(
+            receiver, kind, target, buffer, length, offset, flags, mode, timeout, finish, keep, name, salvage
+        )
+        return await receiver
+
+
+class _TrioWaiter:
+    """What a task of trio's waits for, and gives up where it is cancelled."""
+
+    __slots__ = ("_task", "_value", "_error", "_done", "_cancelled")
+
+    def __init__(self) -> None:
+        import trio
+
+        self._task: trio.lowlevel.Task = trio.lowlevel.current_task()
+        self._value: Any = None
+        self._error: Optional[BaseException] = None
+        self._done = self._cancelled = False
+
+    def set_result(self, value: Any, /) -> None:
+        self._end()
+        self._value = value
+
+    def set_exception(self, error: BaseException, /) -> None:
+        self._end()
+        self._error = error
+
+    def done(self) -> bool:
+        return self._done
+
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def _end(self) -> None:
+        import trio
+
+        if self._done:
+            raise RuntimeError("it has its outcome")
+        self._done = True
+        trio.lowlevel.reschedule(self._task)
+
+    def _abort(self, raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
+        import trio
+
+        self._done = self._cancelled = True
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        import trio
+
+        yield from trio.lowlevel.wait_task_rescheduled(self._abort).__await__()
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+class _TrioReceiver(_TrioWaiter):
+    """Waits for the real end of an operation, also where the task is cancelled, which cancels the operation."""
+
+    __slots__ = ("_host", "_token", "_raise_cancel")
+
+    def __init__(self, host: TrioHost) -> None:
+        super().__init__()
+        self._host = host
+        self._token = 0
+        self._raise_cancel: Optional[Callable[[], Any]] = None
+
+    def _abort(self, raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
+        import trio
+
+        self._raise_cancel = raise_cancel
+        self._host.cancel(self._token)
+        return trio.lowlevel.Abort.FAILED
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        try:
+            return (yield from super().__await__())
+        except errors.Cancelled as error:
+            if self._raise_cancel is None or error.done:
+                raise
+            # Nothing has happened: as if it had never been asked for.
+            return self._raise_cancel()
+        except GeneratorExit:
+            self._host.drop(self._token)
+            raise
+
+
+AnyHost = Union[AsyncioHost, TrioHost]
+
+_trio_hosts: Dict[int, TrioHost] = {}
+
+
+def _trio_runs() -> bool:
+    """Says whether it is trio that runs this very code."""
+    sniffio = sys.modules.get("sniffio")
+    return sniffio is not None and sniffio.thread_local.name == "trio"
+
+
+def _enter_trio() -> TrioHost:
+    import trio
+
+    token = trio.lowlevel.current_trio_token()
+    host = _trio_hosts.get(id(token))
+    if host is None or host.trio_token is not token:
+        host = _trio_hosts[id(token)] = TrioHost(_engine.engine(), token)
+    return host
+
+
+async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """Runs a function of Python's own that may block on a thread: for what the library has no operation."""
+    if _trio_runs():
+        import trio
+
+        return await trio.to_thread.run_sync(function, *arguments)
+    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+
+
+def _after_fork() -> None:
+    _asyncio_hosts.clear()
+    _trio_hosts.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
