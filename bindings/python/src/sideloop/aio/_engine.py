@@ -340,6 +340,7 @@ class Host:
     def take(self) -> None:
         """Takes all events that have come, and gives everybody theirs. Never blocks."""
         records = self._records
+        idle = not self.table
         more = True
         try:
             while more:
@@ -355,8 +356,8 @@ class Host:
                     self._deliver()
             if self._waiting:
                 self._submit_waiting()
-            if self.watching and not self.table and len(self.engine.hosts) > 1:
-                # Others would wake it for nothing.
+            if idle and self.watching and len(self.engine.hosts) > 1:
+                # It was woken by the events of others.
                 self.unwatch()
                 self.watching = False
         except KeyError:
@@ -456,7 +457,8 @@ def _after_fork() -> None:
 
 
 @atexit.register
-def _close_at_exit() -> None:
+def shut_down() -> None:
+    """Ends the engine with all that is under way, at the end of the interpreter. Who asks later gets another."""
     global _engine
     found, _engine = _engine, None
     if found is not None:

@@ -369,16 +369,21 @@ class BinaryFile:
     def __del__(self) -> None:
         if getattr(self, "_closed", True):
             return
-        warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self)
-        if self._pending and os.name != "nt":
+        try:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self)
+        finally:
             # As the built-in files do: what was written is not lost with the object.
-            descriptor = self.fileno()
-            if self._seekable is not False and not self._appends:
-                os.pwrite(descriptor, b"".join(self._pending), self._end)
-            else:
-                os.write(descriptor, b"".join(self._pending))
-        self._closed = True
-        discard(self._id)
+            if self._pending and os.name != "nt":
+                self._write_pending_now()
+            self._closed = True
+            discard(self._id)
+
+    def _write_pending_now(self) -> None:
+        data = b"".join(self._pending)
+        if self._seekable is False or self._appends:
+            os.write(self.fileno(), data)
+        else:
+            os.pwrite(self.fileno(), data, self._end)
 
     def __repr__(self) -> str:
         state = " closed" if self._closed else ""
