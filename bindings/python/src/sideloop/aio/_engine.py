@@ -377,7 +377,8 @@ class Host:
                 self._deliver_foreign(records[0])
             else:
                 settle(entry, result, detail, flags, os_error, data)
-                del table[token]
+                if not flags & _abi.SL_EVENT_MORE:
+                    del table[token]
             records.popleft()
 
     def _deliver_foreign(self, record: Record) -> None:
