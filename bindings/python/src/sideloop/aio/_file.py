@@ -72,13 +72,12 @@ class BinaryFile:
 
     # Positions of the program's own: no buffer is involved, and any number of tasks may use them at once.
 
-    def pread(self, size: int, offset: int, *, timeout: Optional[float] = None) -> Coroutine[Any, Any, bytes]:
+    async def pread(self, size: int, offset: int, *, timeout: Optional[float] = None) -> bytes:
         """Reads `size` bytes from `offset` on; fewer only where the file ends. Moves no position."""
-        # Not async itself: that would cost a tenth of the whole.
         if offset < 0 or self._closed or not self._readable:
             self._check(self._readable, "readable")
             _positive("offset", offset)
-        return self._read_at(_abi.SL_FILE_READ, size, offset, _abi.SL_EXACT, timeout)
+        return await self._read_at(_abi.SL_FILE_READ, size, offset, _abi.SL_EXACT, timeout)
 
     async def preadinto(self, buffer: Buffer, offset: int, *, timeout: Optional[float] = None) -> int:
         """Likewise into a writable buffer, and says how many bytes."""
