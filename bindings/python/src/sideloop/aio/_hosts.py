@@ -193,8 +193,10 @@ class _Watcher:
                     host.soon_from_elsewhere(self._take)
                 except RuntimeError:
                     return
-                del host
-                self._taken.wait()
+                while not self._taken.wait(_SLICE):
+                    # An event loop that was closed meanwhile calls nothing.
+                    if host.is_gone():
+                        return
 
     def _take(self) -> None:
         host = self._host()
