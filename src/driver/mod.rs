@@ -438,3 +438,8 @@ pub(crate) fn reach<T: Default>(vector: &mut Vec<T>, index: u32) -> Result<()> {
 pub(crate) fn cancelled() -> Error {
     Error::new(error::SL_ERR_CANCELLED)
 }
+
+/// Where a write of some bytes takes none, and would not the next time either.
+pub(crate) fn wrote_nothing() -> Error {
+    Error::with(error::SL_ERR_IO, "the system writes 0 bytes")
+}

@@ -4,7 +4,7 @@
 //! Jobs are given on the loop's thread; threads start when there is more work than idle threads, and end with the pool.
 
 use super::buffers::Pool;
-use super::{Completion, DriverSettings, Primitive, Token, Value, Waker};
+use super::{Completion, DriverSettings, Primitive, Token, Value, Waker, wrote_nothing};
 use crate::error::{self, Error, Result};
 use crate::lock::Mutex;
 use crate::sys::{self, Data, FileKind, FileStat, Handle, OpenFlags, Path, StatTarget, Target};
@@ -293,7 +293,7 @@ fn write_path(path: &Path, mut from: Data, flags: &OpenFlags, done: &mut u64) ->
     while from.len() > 0 {
         let count = file.write(&from, None)?;
         if count == 0 {
-            return Err(Error::with(error::SL_ERR_IO, "the system writes 0 bytes"));
+            return Err(wrote_nothing());
         }
         *done += count as u64;
         from.advance(count);
