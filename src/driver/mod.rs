@@ -240,6 +240,21 @@ pub(crate) struct DriverSettings {
     pub(crate) faults: Arc<AtomicU64>,
 }
 
+#[cfg(test)]
+impl DriverSettings {
+    /// For a driver that has no engine.
+    fn alone() -> Self {
+        DriverSettings {
+            max_file_threads: 1,
+            max_work_threads: 1,
+            mark: 0,
+            buffers: Pool::new(512, 1 << 20),
+            clock: Clock::default(),
+            faults: Arc::default(),
+        }
+    }
+}
+
 /// Which driver is wanted, or runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DriverChoice {

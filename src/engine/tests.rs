@@ -1,9 +1,14 @@
-//! What no caller can bring about: an engine whose driver fails under it.
+//! What no caller can bring about: an engine whose driver fails under it, or has no memory for one operation.
 
 use super::testing::*;
 use super::*;
 use crate::driver::Chosen;
+use crate::op::file::FileOp;
 use crate::op::task::TaskOp;
+use crate::sys::Target;
+use std::fs::File;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
 
 /// A loop on a stand-in that comes to grief once it has work.
 fn open(grief: Option<fn() -> Result<()>>) -> (Arc<Engine>, Arc<Stage>) {
@@ -50,4 +55,38 @@ fn a_panic_on_the_loops_thread_ends_every_operation() {
 #[test]
 fn a_failing_driver_ends_every_operation() {
     everything_ends_with_an_error(|| Err(Error::new(error::SL_ERR_OS)));
+}
+
+/// What an operation ends with.
+fn result_of(engine: &Engine, target: u64, op: Op) -> i64 {
+    let op = submit_on(engine, target, op, HANDLE).unwrap();
+    engine.wait_op(op, FOREVER).unwrap().unwrap().result
+}
+
+#[test]
+fn an_operation_without_a_place_is_counted_out_of_its_lane_where_it_has_one() {
+    let (engine, stage) = open(None);
+    let file = engine.adopt(|| Ok(Handle::File(File::open(std::env::current_exe()?)?))).unwrap();
+    stage.full.store(true, Ordering::SeqCst);
+    let in_no_lane = result_of(&engine, file, Op::File(FileOp::sync(false)));
+    let in_a_lane = result_of(&engine, file, Op::File(FileOp::read(Target::Lend(0), None, false)));
+    assert_eq!([in_no_lane, in_a_lane], [i64::from(error::SL_ERR_NO_MEMORY); 2]);
+    stage.full.store(false, Ordering::SeqCst);
+    // When this has ended, what the loop counts behind the events before is counted.
+    assert_eq!(result_of(&engine, file, Op::File(FileOp::sync(false))), 0);
+    assert_eq!(engine.resource(file, TargetKind::Any).unwrap().busy, [0, 0]);
+    assert_eq!(engine.close(FOREVER).unwrap(), 0);
+}
+
+#[test]
+fn a_close_without_a_place_closes_all_the_same() {
+    let (engine, stage) = open(None);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut there = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let stream = engine.adopt(|| Ok(Handle::Stream(listener.accept()?.0.into()))).unwrap();
+    stage.full.store(true, Ordering::SeqCst);
+    let closed = result_of(&engine, stream, Op::Task(TaskOp::close()));
+    assert_eq!((closed, engine.counters().resources), (i64::from(error::SL_ERR_NO_MEMORY), 0));
+    assert_eq!(there.read(&mut [0]).unwrap(), 0);
+    assert_eq!(engine.close(FOREVER).unwrap(), 0);
 }
