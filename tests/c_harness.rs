@@ -148,7 +148,9 @@ fn deliver_thread() {
 
 #[test]
 fn echo() {
-    run("echo", &["1000", "100000", "64"]);
+    // Under wine each call on a socket is a question to a server of wine's: 100,000 messages take minutes there.
+    let messages = if cfg!(windows) { "20000" } else { "100000" };
+    run("echo", &["1000", messages, "64"]);
 }
 
 #[test]

@@ -240,6 +240,21 @@ pub(crate) struct DriverSettings {
     pub(crate) faults: Arc<AtomicU64>,
 }
 
+#[cfg(test)]
+impl DriverSettings {
+    /// For a driver that has no engine.
+    fn alone() -> Self {
+        DriverSettings {
+            max_file_threads: 1,
+            max_work_threads: 1,
+            mark: 0,
+            buffers: Pool::new(512, 1 << 20),
+            clock: Clock::default(),
+            faults: Arc::default(),
+        }
+    }
+}
+
 /// Which driver is wanted, or runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DriverChoice {
@@ -437,4 +452,9 @@ pub(crate) fn reach<T: Default>(vector: &mut Vec<T>, index: u32) -> Result<()> {
 
 pub(crate) fn cancelled() -> Error {
     Error::new(error::SL_ERR_CANCELLED)
+}
+
+/// Where a write of some bytes takes none, and would not the next time either.
+pub(crate) fn wrote_nothing() -> Error {
+    Error::with(error::SL_ERR_IO, "the system writes 0 bytes")
 }

@@ -4,7 +4,7 @@
 //! Jobs are given on the loop's thread; threads start when there is more work than idle threads, and end with the pool.
 
 use super::buffers::Pool;
-use super::{Completion, DriverSettings, Primitive, Token, Value, Waker};
+use super::{Completion, DriverSettings, Primitive, Token, Value, Waker, wrote_nothing};
 use crate::error::{self, Error, Result};
 use crate::lock::Mutex;
 use crate::sys::{self, Data, FileKind, FileStat, Handle, OpenFlags, Path, StatTarget, Target};
@@ -293,11 +293,31 @@ fn write_path(path: &Path, mut from: Data, flags: &OpenFlags, done: &mut u64) ->
     while from.len() > 0 {
         let count = file.write(&from, None)?;
         if count == 0 {
-            return Err(Error::with(error::SL_ERR_IO, "the system writes 0 bytes"));
+            return Err(wrote_nothing());
         }
         *done += count as u64;
         from.advance(count);
     }
     file.close()?;
     Ok(Value::Count(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn where_no_thread_can_be_had_what_is_to_be_closed_is() {
+        let mut workers = Workers::new(&DriverSettings::alone(), &Waker::new(|| {}));
+        let open = || Handle::File(File::open(std::env::current_exe().unwrap()).unwrap());
+        let why = || Error::new(error::SL_ERR_OS);
+        let sync = Primitive::Sync { file: Arc::new(open()), data_only: false };
+        assert_eq!(workers.files.submit_to_nobody(1, sync, why()).err().unwrap().status, error::SL_ERR_OS);
+        assert!(workers.result().is_none());
+        let close = Primitive::Close { handle: open() };
+        assert!(workers.files.submit_to_nobody(2, close, why()).is_ok());
+        let Completion { token, result, .. } = workers.result().unwrap();
+        assert!(token == 2 && matches!(result, Ok(Value::Nothing)));
+    }
 }

@@ -5,8 +5,8 @@ use super::kinds::*;
 use super::whole::{self, WholeRead, WholeWrite};
 use super::{Context, Lane, Outcome, Step, TargetKind};
 use crate::driver::buffers::{Lent, Pool};
-use crate::driver::{Completion, Primitive, Value};
-use crate::error::{self, Error, Result};
+use crate::driver::{Completion, Primitive, Value, wrote_nothing};
+use crate::error::Result;
 use crate::sys::{Data, Handle, OpenFlags, Path, StatTarget, Target};
 use crate::table::Kind;
 use std::sync::Arc;
@@ -132,7 +132,7 @@ impl FileOp {
             (Work::Read { .. } | Work::ReadPath { .. }, Value::Lent(lent)) => Outcome::Lent(lent),
             (Work::Write { from, done, .. }, Value::Count(count)) => {
                 if count == 0 {
-                    return Err(Error::with(error::SL_ERR_IO, "the system writes 0 bytes"));
+                    return Err(wrote_nothing());
                 }
                 *done += count;
                 from.advance(count);

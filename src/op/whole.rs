@@ -3,7 +3,7 @@
 
 use super::{Context, Outcome, Step};
 use crate::driver::buffers::{Lent, Pool};
-use crate::driver::{Primitive, Value};
+use crate::driver::{Primitive, Value, wrote_nothing};
 use crate::error::{self, Error, Result};
 use crate::sys::{Data, Handle, OpenFlags, Path, Target};
 use std::sync::Arc;
@@ -153,7 +153,7 @@ impl WholeWrite {
     pub(super) fn completed(&mut self, from: &mut Data, value: Value) -> Result<()> {
         match value {
             Value::Opened(handle) => self.state = Writing::Open(Arc::new(handle)),
-            Value::Count(0) => return Err(Error::with(error::SL_ERR_IO, "the system writes 0 bytes")),
+            Value::Count(0) => return Err(wrote_nothing()),
             Value::Count(count) => {
                 self.done += count;
                 from.advance(count);

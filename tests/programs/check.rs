@@ -1,47 +1,22 @@
 //! Runs random programs, each twice on a simulated loop, and compares what each leaves behind.
 
+use crate::counting::LIVE;
 use crate::program::{self, Program};
 use crate::run;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use sideloop::ffi::lifecycle::{SL_DRIVER_POLL, SL_DRIVER_SIM, SL_DRIVER_URING};
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fs;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// As long as no program takes, however busy the machine is.
 const WATCHDOG: Duration = Duration::from_secs(180);
 
-struct Counting;
-
-static LIVE: AtomicI64 = AtomicI64::new(0);
-
 /// How many programs were run.
 static RUNS: AtomicU64 = AtomicU64::new(1);
-
-// SAFETY: it is the system's allocator, and counts.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: passed on.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: passed on.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 /// What a program must leave as it was.
 #[derive(Debug)]

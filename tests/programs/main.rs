@@ -8,6 +8,9 @@
 #[cfg(target_os = "linux")]
 mod check;
 #[cfg(target_os = "linux")]
+#[path = "../common/counting.rs"]
+mod counting;
+#[cfg(target_os = "linux")]
 mod files;
 #[cfg(target_os = "linux")]
 mod ledger;
