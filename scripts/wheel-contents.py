@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Checks that a wheel holds the package's Python files, the licences and the library, and nothing else; that the library
-has nothing in it that only a debugger reads; and, of one for Windows, that it needs no DLL that Windows does not have.
+has nothing in it that only a debugger reads; and that it needs nothing that its platform does not have: of glibc a
+function without a version, which auditwheel does not see, of musl another library, of Windows a DLL of someone else's.
 
     scripts/wheel-contents.py WHEEL
 
@@ -21,7 +22,7 @@ from elftools.elf.elffile import ELFFile
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SOURCES = REPOSITORY / "bindings" / "python" / "src"
-# With Rust's own, and with what every Windows since 10 has.
+# What every Windows since 10 has.
 WINDOWS = re.compile(r"(api-ms-win-[a-z0-9-]+|kernel32|ntdll|ws2_32|advapi32|bcrypt(primitives)?|userenv|msvcrt|ucrtbase)\.dll")
 
 
@@ -36,9 +37,21 @@ def expected(library: str, info: str) -> set[str]:
     }
 
 
-def problems_of_elf(library: bytes) -> list[str]:
-    sections = [section.name for section in ELFFile(io.BytesIO(library)).iter_sections()]
-    return [f"has {name}" for name in sections if name == ".symtab" or name.startswith(".debug")]
+def problems_of_elf(library: bytes, musl: bool) -> list[str]:
+    elf = ELFFile(io.BytesIO(library))
+    names = [section.name for section in elf.iter_sections()]
+    problems = [f"has {name}" for name in names if name == ".symtab" or name.startswith(".debug")]
+    if musl:
+        needed = [tag.needed for tag in elf.get_section_by_name(".dynamic").iter_tags("DT_NEEDED")]
+        # Of musl, which all of these are.
+        return problems + [f"needs {name}" for name in needed if name != "libc.so"]
+    # The linker was given a glibc as old as the wheel says; what that lacks has no version, and is missing at run time.
+    versions = elf.get_section_by_name(".gnu.version")
+    for number, symbol in enumerate(elf.get_section_by_name(".dynsym").iter_symbols()):
+        undefined = symbol.entry.st_shndx == "SHN_UNDEF" and symbol.entry.st_info.bind == "STB_GLOBAL"
+        if undefined and versions.get_symbol(number).entry.ndx in ("VER_NDX_LOCAL", "VER_NDX_GLOBAL"):
+            problems.append(f"needs {symbol.name}, which is newer than its glibc")
+    return problems
 
 
 def problems_of_dll(library: bytes) -> list[str]:
@@ -64,7 +77,7 @@ def main() -> int:
         if f"sideloop/{file}" in held:
             library = wheel.read(f"sideloop/{file}")
             print(f"-- {path.name}: {path.stat().st_size} bytes, of which unpacked the library takes {len(library)}")
-            found = problems_of_dll(library) if windows else problems_of_elf(library)
+            found = problems_of_dll(library) if windows else problems_of_elf(library, platform.startswith("musllinux"))
             problems += [f"sideloop/{file} {problem}" for problem in found]
     for problem in problems:
         print(f"-- {path.name}: {problem}", file=sys.stderr)
