@@ -246,7 +246,8 @@ extern "C" {
 #define SL_ERR_OS (-127)
 
 // The version of the ABI that this header describes. It grows when something is added; a library whose
-// sl_abi_version() is at least this serves a program compiled against this header.
+// sl_abi_version() is at least this serves a program compiled against this header. The bits from 16 up are the number in
+// the shared library's name: where they differ, program and library cannot work together.
 #define SL_ABI_VERSION 1
 
 // Returned by every function: 0 or positive is success (a count, where the function says so), negative an SL_ERR_....
