@@ -294,8 +294,8 @@ int32_t sl_last_os_error(void);
  *
  * read, write: EIO@0.01 short@0.3; all: delay=5ms@0.1; accept: EMFILE#3
  *
- * The kinds are open, read, write, sync, stat, truncate, close, accept, connect, receive, send, shutdown, work, copy, remove, rename, make_directory, link, read_link, list, and all. What befalls
- * them: the name of a system's error (EIO, ENOSPC, ECONNRESET and the like), with which the operation ends without having been carried
+ * The kinds are open, read, write, sync, stat, truncate, close, accept, connect, receive, send, shutdown, work, copy, remove,
+ * rename, make_directory, link, read_link, list, and all. What befalls them: the name of a system's error (EIO, ENOSPC, ECONNRESET and the like), with which the operation ends without having been carried
  * out; `error`, which is any one that the kind may give; `short`, a read or write that moves fewer bytes than it could; `delay=...`, a
  * beginning that much later at most (ns, us, ms, s). @ gives a probability from 0 to 1, and # the number of the one time that it
  * happens, counted from 1 for each rule; without either it is always. Whole-file operations count as what they are made of. With a
@@ -830,8 +830,8 @@ sl_status sl_buffer_release(sl_buffer buffer);
  * Files
  * ============================================================================
  *
- * Files are opened close-on-exec, without O_NONBLOCK. The blocking work is done on the loop's file threads, or by the kernel, never
- * on your thread. For files by their names see "Paths".
+ * Files are opened close-on-exec, without O_NONBLOCK. The blocking work is done on the loop's file threads, or by the kernel,
+ * never on your thread. For files by their names see "Paths".
  */
 
 // At the file's current position, which moves on by what is read or written. Such operations run in the order submitted.
@@ -1036,7 +1036,8 @@ sl_status sl_file_adopt(sl_loop loop,
 // sl_path_write, sl_path_copy: the event comes when the file, and its name in its directory, are safe on the device (fsync).
 #define SL_WRITE_SYNC 512
 
-// An entry of a directory, as sl_path_list gives it. Its name follows it: `name_length` bytes, then a NUL, then zeros up to `length`.
+// An entry of a directory, as sl_path_list gives it. Its name follows it: `name_length` bytes, then a NUL, then zeros up to
+// `length`.
 typedef struct sl_entry {
     // Its number on the device; 0 on Windows.
     uint64_t inode;
@@ -1052,7 +1053,8 @@ typedef struct sl_entry {
 //
 // flags: SL_NO_FOLLOW for a symbolic link itself. stat: as for sl_file_stat.
 //
-// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, SL_ERR_STRUCT_SIZE, those of submission. Ends with the errors of stat(2).
+// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, SL_ERR_STRUCT_SIZE, those of submission. Ends with the errors of
+// stat(2).
 sl_status sl_path_stat(sl_loop loop,
                        const char *path,
                        uint32_t flags,
@@ -1076,14 +1078,15 @@ sl_status sl_path_read(sl_loop loop,
 // data: lent to the operation until its last event. flags: SL_OPEN_..., and SL_WRITE_SYNC; without any of the former,
 // SL_OPEN_CREATE | SL_OPEN_TRUNCATE. SL_OPEN_WRITE is implied. mode: as for sl_file_open.
 //
-// With SL_WRITE_REPLACE (and no SL_OPEN_...) what was there before stays as it is until the new file takes its place, and for good
-// where the operation fails, is cancelled or past its deadline; the new file's owner is who made it, its permissions (0777) are those of
-// the file that it replaces. A symbolic link is replaced itself. What is neither a regular file nor absent is SL_ERR_IS_DIRECTORY or
-// SL_ERR_UNSUPPORTED. A program that ends meanwhile may leave a file ".sideloop-..." behind. On Windows a file that is read-only
-// cannot be replaced, nor one that somebody has opened without sharing.
+// With SL_WRITE_REPLACE (and no SL_OPEN_...) what was there before stays as it is until the new file takes its place, and for
+// good where the operation fails, is cancelled or past its deadline; the new file's owner is who made it, its permissions
+// (0777) are those of the file that it replaces. A symbolic link is replaced itself. What is neither a regular file nor absent
+// is SL_ERR_IS_DIRECTORY or SL_ERR_UNSUPPORTED. A program that ends meanwhile may leave a file ".sideloop-..." behind. On
+// Windows a file that is read-only cannot be replaced, nor one that somebody has opened without sharing.
 //
 // Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, those of submission. Ends with the errors of open(2), write(2),
-// close(2), and as the flags say, fsync(2) and rename(2). Where only the sync of the directory fails, the file is written all the same.
+// close(2), and as the flags say, fsync(2) and rename(2). Where only the sync of the directory fails, the file is written all
+// the same.
 sl_status sl_path_write(sl_loop loop,
                         const char *path,
                         const void *data,
@@ -1096,12 +1099,13 @@ sl_status sl_path_write(sl_loop loop,
 // Copies a file's contents. The event's result is how many bytes. The new file takes the place of what is at `to` as with
 // SL_WRITE_REPLACE of sl_path_write: whole or not at all, also where `from` is the same file.
 //
-// mode: the permissions of the new file where there was none, as for sl_file_open. flags: SL_NO_REPLACE ends with SL_ERR_EXISTS where
-// anything is at `to`; the new file is then seen while it grows, and removed where the copy does not come to its end. SL_WRITE_SYNC.
-// The system copies by itself what it can (copy_file_range(2)). A cancel or a deadline ends a copy after at most 8 MiB more.
+// mode: the permissions of the new file where there was none, as for sl_file_open. flags: SL_NO_REPLACE ends with
+// SL_ERR_EXISTS where anything is at `to`; the new file is then seen while it grows, and removed where the copy does not come
+// to its end. SL_WRITE_SYNC. The system copies by itself what it can (copy_file_range(2)). A cancel or a deadline ends a copy
+// after at most 8 MiB more.
 //
-// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, those of submission. Ends with the errors of open(2), read(2) and those of
-// sl_path_write.
+// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, those of submission. Ends with the errors of open(2), read(2) and
+// those of sl_path_write.
 sl_status sl_path_copy(sl_loop loop,
                        const char *from,
                        const char *to,
@@ -1110,8 +1114,8 @@ sl_status sl_path_copy(sl_loop loop,
                        const sl_options *options,
                        sl_op *op);
 
-// Removes a file, or a symbolic link itself (unlink); with SL_DIRECTORY a directory that is empty (rmdir). The event's result is 0.
-// What is open stays usable until it is closed. On Windows a link to a directory is removed with SL_DIRECTORY.
+// Removes a file, or a symbolic link itself (unlink); with SL_DIRECTORY a directory that is empty (rmdir). The event's result
+// is 0. What is open stays usable until it is closed. On Windows a link to a directory is removed with SL_DIRECTORY.
 //
 // Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, those of submission. Ends with the errors of unlink(2) and rmdir(2).
 sl_status sl_path_remove(sl_loop loop,
@@ -1120,11 +1124,11 @@ sl_status sl_path_remove(sl_loop loop,
                          const sl_options *options,
                          sl_op *op);
 
-// Gives what is at `from` the name `to`, on the same file system. The event's result is 0. What was at `to` is replaced in the same
-// moment: a file by what is no directory, an empty directory by a directory (not on Windows).
+// Gives what is at `from` the name `to`, on the same file system. The event's result is 0. What was at `to` is replaced in the
+// same moment: a file by what is no directory, an empty directory by a directory (not on Windows).
 //
-// flags: SL_NO_REPLACE ends with SL_ERR_EXISTS where anything is at `to`, and with SL_ERR_UNSUPPORTED where the system or the file
-// system cannot rename like that.
+// flags: SL_NO_REPLACE ends with SL_ERR_EXISTS where anything is at `to`, and with SL_ERR_UNSUPPORTED where the system or the
+// file system cannot rename like that.
 //
 // Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, those of submission. Ends with the errors of rename(2).
 sl_status sl_path_rename(sl_loop loop,
@@ -1141,8 +1145,8 @@ sl_status sl_path_rename(sl_loop loop,
 // Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, those of submission. Ends with the errors of mkdir(2).
 sl_status sl_path_make_directory(sl_loop loop, const char *path, uint32_t mode, const sl_options *options, sl_op *op);
 
-// Makes `to` another name of the file `from` (link); with SL_SYMBOLIC a link with the text `from`, which is not looked at (symlink).
-// The event's result is 0. Where something is at `to`, it ends with SL_ERR_EXISTS.
+// Makes `to` another name of the file `from` (link); with SL_SYMBOLIC a link with the text `from`, which is not looked at
+// (symlink). The event's result is 0. Where something is at `to`, it ends with SL_ERR_EXISTS.
 //
 // flags: SL_SYMBOLIC, and with it SL_DIRECTORY for a link to a directory, which is of another kind on Windows, and means nothing
 // elsewhere. Windows lets not everybody make symbolic links (SL_ERR_PERMISSION).
@@ -1155,22 +1159,22 @@ sl_status sl_path_link(sl_loop loop,
                        const sl_options *options,
                        sl_op *op);
 
-// Says where a symbolic link leads. The event's result is the length of that, and `data` and `detail` a lent buffer with it, without
-// a NUL.
+// Says where a symbolic link leads. The event's result is the length of that, and `data` and `detail` a lent buffer with it,
+// without a NUL.
 //
-// Any thread. Refused with: SL_ERR_NULL, those of submission. Ends with the errors of readlink(2), among them SL_ERR_INVALID where it
-// is no symbolic link, and SL_ERR_NO_BUFFERS.
+// Any thread. Refused with: SL_ERR_NULL, those of submission. Ends with the errors of readlink(2), among them SL_ERR_INVALID
+// where it is no symbolic link, and SL_ERR_NO_BUFFERS.
 sl_status sl_path_read_link(sl_loop loop,
                             const char *path,
                             const sl_options *options,
                             sl_op *op);
 
-// Lists a directory: all of its entries but "." and "..", in no order. The event's result is a length, and `data` and `detail` a lent
-// buffer with as many bytes: one sl_entry with its name after the other, each at an address that is a multiple of 8 (no buffer where
-// the directory is empty). Entries that come or go meanwhile may be in it or not.
+// Lists a directory: all of its entries but "." and "..", in no order. The event's result is a length, and `data` and `detail`
+// a lent buffer with as many bytes: one sl_entry with its name after the other, each at an address that is a multiple of 8 (no
+// buffer where the directory is empty). Entries that come or go meanwhile may be in it or not.
 //
-// Any thread. Refused with: SL_ERR_NULL, those of submission. Ends with the errors of opendir(3) and readdir(3), and SL_ERR_NO_BUFFERS
-// where the list is larger than the loop's max_lent_bytes.
+// Any thread. Refused with: SL_ERR_NULL, those of submission. Ends with the errors of opendir(3) and readdir(3), and
+// SL_ERR_NO_BUFFERS where the list is larger than the loop's max_lent_bytes.
 sl_status sl_path_list(sl_loop loop,
                        const char *path,
                        const sl_options *options,

@@ -296,6 +296,27 @@ static void each_fails(void)
     CHECK_IS(remove("to.tmp"), 0);
 }
 
+// The deadline comes when the file is in its place, and the directory is not safe yet: that is no time to say that nothing was done.
+static void too_late(void)
+{
+    sl_loop whole = loop;
+    sl_op op;
+    sl_options options = until(30 * MILLISECOND);
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        loop = whole;
+        CHECK_IS(write_with("to.tmp", 100, 9, 0, 0644), 100);
+        fill(bytes, MOST, 7, 0);
+        loop = loop_with("open: delay=100ms#2", seed);
+        CHECK_IS(sl_path_write(loop, "to.tmp", bytes, MOST, SL_WRITE_REPLACE | SL_WRITE_SYNC, 0644, &options, &op), SL_OK);
+        int64_t result = result_of(loop, op);
+        CHECK(result == MOST || result == SL_ERR_TIMED_OUT);
+        CHECK(result == MOST ? has("to.tmp", MOST, 7) : has("to.tmp", 100, 9));
+        close_loop(loop);
+    }
+    loop = whole;
+    CHECK_IS(remove("to.tmp"), 0);
+}
+
 // Anything fails, but for the removal of what is not needed.
 static void some_fail(size_t rounds)
 {
@@ -332,6 +353,7 @@ int main(int argc, char **argv)
 #if !defined(_WIN32)
     permissions_and_links();
     each_fails();
+    too_late();
     some_fail(rounds);
 #endif
     close_loop(loop);
