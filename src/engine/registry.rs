@@ -126,6 +126,8 @@ pub(crate) fn check_same_loop(r#loop: u64, id: u64) -> Result<()> {
     if Id::from_bits(r#loop)?.slot == Id::from_bits(id)?.slot {
         return Ok(());
     }
+    // Says so where that loop is closed, or the parent's of a forked process.
+    find(id)?;
     Err(Error::with(error::SL_ERR_WRONG_KIND, "requests: a target belongs to another loop"))
 }
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import ctypes
 import gc
 import os
 import shutil
@@ -16,6 +19,8 @@ from typing import Any, Callable, Iterator, Tuple
 import pytest
 
 import sideloop
+from sideloop._library import library
+from sideloop.aio import _engine, _hosts
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # No test waits this long for what must happen; a test that does not pass shall fail rather than hang.
@@ -24,6 +29,12 @@ PATIENCE = 30.0
 # A shell starts what runs in its background with Ctrl-C ignored, which Python and all its children would then inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+with contextlib.suppress(ImportError):
+    # Its first event loop makes a pipe for signals that the process keeps.
+    import uvloop
+
+    uvloop.new_event_loop().close()
 
 
 def count(folder: str) -> int:
@@ -34,12 +45,40 @@ def count(folder: str) -> int:
         return 0
 
 
+async def engine_rests() -> None:
+    """Takes events until the engine of sideloop.aio has nothing under way, also of event loops that are gone."""
+    host = _hosts.current()
+    counters = sideloop.Counters()
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        for other in list(host.engine.hosts.values()):
+            if other.is_gone():
+                other.disown()
+        host.take()
+        library.sl_loop_counters(host.engine.id, ctypes.byref(counters))
+        if counters.in_flight == 0 and counters.unclaimed == 0:
+            break
+        assert time.monotonic() < deadline, "operations are left under way"
+        await asyncio.sleep(0)
+    assert [other.table for other in host.engine.hosts.values() if other.table] == []
+    assert counters.accepted == counters.ended
+    assert (counters.lent_buffers, counters.lent_bytes) == (0, 0)
+
+
+def settle_engine() -> None:
+    """Checks that the engine of sideloop.aio, where a test has used it, is at rest, and ends it."""
+    if _engine._engine is not None:
+        asyncio.run(engine_rests())
+        _engine.shut_down()
+
+
 @pytest.fixture(autouse=True)
 def leaves_nothing() -> Iterator[None]:
     """Every test gives back all descriptors and threads."""
     before = count("fd"), count("task")
     yield
     gc.collect()
+    settle_engine()
     assert count("fd") == before[0]
     # A thread that has been joined takes a moment more to leave the system's list.
     deadline = time.monotonic() + PATIENCE

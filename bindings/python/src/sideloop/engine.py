@@ -349,14 +349,20 @@ class Engine:
 
     def _wait_for(self, operation: Operation[Any], timeout: Optional[float]) -> bool:
         """Waits until an operation has something to fetch; its events are then for who waits, not for poll."""
-        arrivals = self._arrivals
         if not operation._watch(_nothing):
             return True
         try:
-            return self._wait_until(operation._available, timeout)
+            return self._wait_in_passing(operation._available, timeout)
         finally:
             operation._unwatch(_nothing)
-            # What came for others must not stay unseen by who watches the wake descriptor.
+
+    def _wait_in_passing(self, ready: Callable[[], bool], timeout: Optional[float]) -> bool:
+        """As _wait_until, for callers who want one thing and leave what came for others where it is."""
+        arrivals = self._arrivals
+        try:
+            return self._wait_until(ready, timeout)
+        finally:
+            # It must not stay unseen by who watches the wake descriptor.
             if self._exposed and self._arrivals != arrivals and (self._ready or self._callbacks):
                 self._announce()
 
@@ -372,6 +378,10 @@ class Engine:
     def _run_callbacks(self) -> int:
         """Runs the callbacks that wait now, and says how many. What one raises goes to the caller; the rest stay."""
         count = 0
+        if self._exposed and self._callbacks and len(self._callbacks) + len(self._ready) > 1:
+            # A callback may raise, or run the program's main loop (a modal dialog does): what waits behind it must not
+            # stay unseen then.
+            self._announce()
         for _ in range(len(self._callbacks)):
             try:
                 function, argument = self._callbacks.popleft()

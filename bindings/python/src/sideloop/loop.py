@@ -155,9 +155,10 @@ class Loop(Engine):
         return self._run_callbacks()
 
     def fileno(self) -> int:
-        """A descriptor that is readable while events wait, for select, selectors and GUI loops.
+        """A descriptor that is readable while events or callbacks wait, for select, selectors and GUI loops.
 
-        Call `poll` or `dispatch` when it is. Never read, write or close it. It dies with the loop.
+        Call `poll` (or `dispatch`, where all is done by callbacks) when it is. Never read, write or close it. It dies
+        with the loop.
         """
         if self._closing:
             raise self._closed_error()

@@ -13,7 +13,7 @@ import io
 import os
 import warnings
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Iterable, List, Optional, Type, Union
+from typing import TYPE_CHECKING, Any, Coroutine, Iterable, List, Optional, Type, Union
 
 from .. import _abi, buffers, errors
 from .._abi import Stat
@@ -76,8 +76,10 @@ class BinaryFile:
 
     async def pread(self, size: int, offset: int, *, timeout: Optional[float] = None) -> bytes:
         """Reads `size` bytes from `offset` on; fewer only where the file ends. Moves no position."""
-        self._check(self._readable, "readable")
-        return await self._read_at(_abi.SL_FILE_READ, size, _positive("offset", offset), _abi.SL_EXACT, timeout)
+        if offset < 0 or self._closed or not self._readable:
+            self._check(self._readable, "readable")
+            _positive("offset", offset)
+        return await self._read_at(_abi.SL_FILE_READ, size, offset, _abi.SL_EXACT, timeout)
 
     async def preadinto(self, buffer: Buffer, offset: int, *, timeout: Optional[float] = None) -> int:
         """Likewise into a writable buffer, and says how many bytes."""
@@ -376,16 +378,21 @@ class BinaryFile:
     def __del__(self) -> None:
         if getattr(self, "_closed", True):
             return
-        warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self)
-        if self._pending and os.name != "nt":
+        try:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self)
+        finally:
             # As the built-in files do: what was written is not lost with the object.
-            descriptor = self.fileno()
-            if self._seekable is not False and not self._appends:
-                os.pwrite(descriptor, b"".join(self._pending), self._end)
-            else:
-                os.write(descriptor, b"".join(self._pending))
-        self._closed = True
-        discard(self._id)
+            if self._pending and os.name != "nt":
+                self._write_pending_now()
+            self._closed = True
+            discard(self._id)
+
+    def _write_pending_now(self) -> None:
+        data = b"".join(self._pending)
+        if self._seekable is False or self._appends:
+            os.write(self.fileno(), data)
+        else:
+            os.pwrite(self.fileno(), data, self._end)
 
     def __repr__(self) -> str:
         state = " closed" if self._closed else ""
@@ -553,20 +560,16 @@ class BinaryFile:
             self._pending = [b"".join(self._pending)[count:]]
             self._pending_size = len(self._pending[0])
 
-    async def _read_at(
+    def _read_at(
         self, kind: int, size: int, offset: int, flags: int = 0, timeout: Optional[float] = None, salvage: Any = None
-    ) -> bytes:
+    ) -> Coroutine[Any, Any, bytes]:
         """One read into memory of ours."""
-        if size <= 0:
-            if size < 0:
-                raise ValueError(f"size is negative: {size}")
-            return b""
-        buffer = new_bytes(size)
+        # The one of no bytes is everybody's; the library touches none of it.
+        buffer = new_bytes(_positive("size", size))
         where = id(buffer) + BYTES_HEADER
-        data: bytes = await current().call(
+        return current().call(
             kind, self._id, where, size, offset, flags, 0, timeout, filled, buffer, self.name, salvage
         )
-        return data
 
     async def _transfer(
         self,

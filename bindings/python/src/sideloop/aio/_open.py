@@ -11,7 +11,21 @@ import os
 import stat
 import sys
 from types import TracebackType
-from typing import Any, Callable, Coroutine, Generator, Generic, NamedTuple, Optional, Tuple, Type, TypeVar, Union
+from typing import (
+    Any,
+    Callable,
+    Coroutine,
+    Generator,
+    Generic,
+    Literal,
+    NamedTuple,
+    Optional,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+    overload,
+)
 
 from .. import _abi, errors
 from .._library import library
@@ -25,6 +39,19 @@ AnyFile = Union[BinaryFile, TextFile]
 F = TypeVar("F", bound=Any)
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 Opener = Callable[[Any, int], int]
+
+# By its mode a type checker knows which kind of file it will be.
+# fmt: off
+BinaryMode = Literal[
+    "rb", "br", "rb+", "r+b", "br+", "b+r", "+rb", "+br", "wb", "bw", "wb+", "w+b", "bw+", "b+w", "+wb", "+bw",
+    "ab", "ba", "ab+", "a+b", "ba+", "b+a", "+ab", "+ba", "xb", "bx", "xb+", "x+b", "bx+", "b+x", "+xb", "+bx",
+]
+TextMode = Literal[
+    "r", "r+", "+r", "rt", "tr", "rt+", "r+t", "tr+", "t+r", "+rt", "+tr", "w", "w+", "+w", "wt", "tw", "wt+",
+    "w+t", "tw+", "t+w", "+wt", "+tw", "a", "a+", "+a", "at", "ta", "at+", "a+t", "ta+", "t+a", "+at", "+ta", "x",
+    "x+", "+x", "xt", "tx", "xt+", "x+t", "tx+", "t+x", "+xt", "+tx",
+]
+# fmt: on
 
 # What the built-in open asks the system for, besides reading and writing.
 _SYSTEM_FLAGS = {
@@ -59,7 +86,43 @@ class Opening(Generic[F]):
         await file.__aexit__(kind, error, traceback)
 
 
-# The modes are those of typeshed's `open`: by them, type checkers know which kind of file it will be.
+@overload
+def open(
+    file: Union[Path, int],
+    mode: BinaryMode,
+    buffering: int = -1,
+    encoding: None = None,
+    errors: None = None,
+    newline: None = None,
+    closefd: bool = True,
+    opener: Optional[Opener] = None,
+) -> Opening[BinaryFile]: ...
+
+
+@overload
+def open(
+    file: Union[Path, int],
+    mode: TextMode = "r",
+    buffering: int = -1,
+    encoding: Optional[str] = None,
+    errors: Optional[str] = None,
+    newline: Optional[str] = None,
+    closefd: bool = True,
+    opener: Optional[Opener] = None,
+) -> Opening[TextFile]: ...
+
+
+@overload
+def open(
+    file: Union[Path, int],
+    mode: str,
+    buffering: int = -1,
+    encoding: Optional[str] = None,
+    errors: Optional[str] = None,
+    newline: Optional[str] = None,
+    closefd: bool = True,
+    opener: Optional[Opener] = None,
+) -> Opening[Any]: ...
 
 
 def open(
@@ -98,6 +161,24 @@ def open(
     return Opening(begin())
 
 
+@overload
+def wrap(file: int, mode: Optional[BinaryMode] = None, *, buffering: int = -1, closefd: bool = True) -> BinaryFile: ...
+
+
+@overload
+def wrap(
+    file: Any,
+    mode: TextMode,
+    *,
+    buffering: int = -1,
+    encoding: Optional[str] = None,
+    errors: Optional[str] = None,
+    newline: Optional[str] = None,
+    closefd: bool = True,
+) -> TextFile: ...
+
+
+@overload
 def wrap(
     file: Any,
     mode: Optional[str] = None,
@@ -107,7 +188,19 @@ def wrap(
     errors: Optional[str] = None,
     newline: Optional[str] = None,
     closefd: bool = True,
-) -> AnyFile:
+) -> Any: ...
+
+
+def wrap(
+    file: Any,
+    mode: Optional[str] = None,
+    *,
+    buffering: int = -1,
+    encoding: Optional[str] = None,
+    errors: Optional[str] = None,
+    newline: Optional[str] = None,
+    closefd: bool = True,
+) -> Any:
     """Makes a file of this package of an open descriptor, or of a built-in file (its descriptor, copied).
 
     A descriptor is taken over (closefd=False: copied); a mode says how it was opened, "rb" unless given. A built-in

@@ -241,7 +241,7 @@ class TextFile:
         await self.buffer.close()
 
     def detach(self) -> io.BufferedIOBase:
-        """A blocking file of bytes in its place; this one then counts as closed. Only where nothing waits to be written."""
+        """A blocking file of bytes in its place; this one is then closed. Not while something is to be written."""
         self._begin(True, "")
         raw = self.buffer.detach()
         if self.buffer._readable and self.buffer._writable:
