@@ -1,7 +1,7 @@
 //! Files
 //!
-//! Files are opened close-on-exec, without O_NONBLOCK. The blocking work is done on the loop's file threads, or by the kernel, never
-//! on your thread. For files by their names see "Paths".
+//! Files are opened close-on-exec, without O_NONBLOCK. The blocking work is done on the loop's file threads, or by the kernel,
+//! never on your thread. For files by their names see "Paths".
 
 use super::events::Op as OpId;
 use super::lifecycle::{Descriptor, Loop};

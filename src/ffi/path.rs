@@ -24,7 +24,8 @@ pub const SL_WRITE_REPLACE: u32 = 256;
 /// sl_path_write, sl_path_copy: the event comes when the file, and its name in its directory, are safe on the device (fsync).
 pub const SL_WRITE_SYNC: u32 = 512;
 
-/// An entry of a directory, as sl_path_list gives it. Its name follows it: `name_length` bytes, then a NUL, then zeros up to `length`.
+/// An entry of a directory, as sl_path_list gives it. Its name follows it: `name_length` bytes, then a NUL, then zeros up to
+/// `length`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ListEntry {
@@ -42,7 +43,8 @@ pub struct ListEntry {
 ///
 /// flags: SL_NO_FOLLOW for a symbolic link itself. stat: as for sl_file_stat.
 ///
-/// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, SL_ERR_STRUCT_SIZE, those of submission. Ends with the errors of stat(2).
+/// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, SL_ERR_STRUCT_SIZE, those of submission. Ends with the errors of
+/// stat(2).
 ///
 /// # Safety
 /// `path` is a string; `stat` is NULL or a valid structure until the last event; `options` is NULL or valid; `op` is NULL or
@@ -88,14 +90,15 @@ pub unsafe extern "C" fn sl_path_read(
 /// data: lent to the operation until its last event. flags: SL_OPEN_..., and SL_WRITE_SYNC; without any of the former,
 /// SL_OPEN_CREATE | SL_OPEN_TRUNCATE. SL_OPEN_WRITE is implied. mode: as for sl_file_open.
 ///
-/// With SL_WRITE_REPLACE (and no SL_OPEN_...) what was there before stays as it is until the new file takes its place, and for good
-/// where the operation fails, is cancelled or past its deadline; the new file's owner is who made it, its permissions (0777) are those of
-/// the file that it replaces. A symbolic link is replaced itself. What is neither a regular file nor absent is SL_ERR_IS_DIRECTORY or
-/// SL_ERR_UNSUPPORTED. A program that ends meanwhile may leave a file ".sideloop-..." behind. On Windows a file that is read-only
-/// cannot be replaced, nor one that somebody has opened without sharing.
+/// With SL_WRITE_REPLACE (and no SL_OPEN_...) what was there before stays as it is until the new file takes its place, and for
+/// good where the operation fails, is cancelled or past its deadline; the new file's owner is who made it, its permissions
+/// (0777) are those of the file that it replaces. A symbolic link is replaced itself. What is neither a regular file nor absent
+/// is SL_ERR_IS_DIRECTORY or SL_ERR_UNSUPPORTED. A program that ends meanwhile may leave a file ".sideloop-..." behind. On
+/// Windows a file that is read-only cannot be replaced, nor one that somebody has opened without sharing.
 ///
 /// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, those of submission. Ends with the errors of open(2), write(2),
-/// close(2), and as the flags say, fsync(2) and rename(2). Where only the sync of the directory fails, the file is written all the same.
+/// close(2), and as the flags say, fsync(2) and rename(2). Where only the sync of the directory fails, the file is written all
+/// the same.
 ///
 /// # Safety
 /// `path` is a string; `data` is `length` readable bytes until the last event; `options` is NULL or valid; `op` is NULL or
@@ -126,12 +129,13 @@ pub unsafe extern "C" fn sl_path_write(
 /// Copies a file's contents. The event's result is how many bytes. The new file takes the place of what is at `to` as with
 /// SL_WRITE_REPLACE of sl_path_write: whole or not at all, also where `from` is the same file.
 ///
-/// mode: the permissions of the new file where there was none, as for sl_file_open. flags: SL_NO_REPLACE ends with SL_ERR_EXISTS where
-/// anything is at `to`; the new file is then seen while it grows, and removed where the copy does not come to its end. SL_WRITE_SYNC.
-/// The system copies by itself what it can (copy_file_range(2)). A cancel or a deadline ends a copy after at most 8 MiB more.
+/// mode: the permissions of the new file where there was none, as for sl_file_open. flags: SL_NO_REPLACE ends with
+/// SL_ERR_EXISTS where anything is at `to`; the new file is then seen while it grows, and removed where the copy does not come
+/// to its end. SL_WRITE_SYNC. The system copies by itself what it can (copy_file_range(2)). A cancel or a deadline ends a copy
+/// after at most 8 MiB more.
 ///
-/// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, those of submission. Ends with the errors of open(2), read(2) and those of
-/// sl_path_write.
+/// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, those of submission. Ends with the errors of open(2), read(2) and
+/// those of sl_path_write.
 ///
 /// # Safety
 /// `from` and `to` are strings; `options` is NULL or valid; `op` is NULL or writable.
@@ -150,8 +154,8 @@ pub unsafe extern "C" fn sl_path_copy(
     unsafe { submit_one(request, options, op) }
 }
 
-/// Removes a file, or a symbolic link itself (unlink); with SL_DIRECTORY a directory that is empty (rmdir). The event's result is 0.
-/// What is open stays usable until it is closed. On Windows a link to a directory is removed with SL_DIRECTORY.
+/// Removes a file, or a symbolic link itself (unlink); with SL_DIRECTORY a directory that is empty (rmdir). The event's result
+/// is 0. What is open stays usable until it is closed. On Windows a link to a directory is removed with SL_DIRECTORY.
 ///
 /// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, those of submission. Ends with the errors of unlink(2) and rmdir(2).
 ///
@@ -170,11 +174,11 @@ pub unsafe extern "C" fn sl_path_remove(
     unsafe { submit_one(request, options, op) }
 }
 
-/// Gives what is at `from` the name `to`, on the same file system. The event's result is 0. What was at `to` is replaced in the same
-/// moment: a file by what is no directory, an empty directory by a directory (not on Windows).
+/// Gives what is at `from` the name `to`, on the same file system. The event's result is 0. What was at `to` is replaced in the
+/// same moment: a file by what is no directory, an empty directory by a directory (not on Windows).
 ///
-/// flags: SL_NO_REPLACE ends with SL_ERR_EXISTS where anything is at `to`, and with SL_ERR_UNSUPPORTED where the system or the file
-/// system cannot rename like that.
+/// flags: SL_NO_REPLACE ends with SL_ERR_EXISTS where anything is at `to`, and with SL_ERR_UNSUPPORTED where the system or the
+/// file system cannot rename like that.
 ///
 /// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, those of submission. Ends with the errors of rename(2).
 ///
@@ -214,8 +218,8 @@ pub unsafe extern "C" fn sl_path_make_directory(
     unsafe { submit_one(request, options, op) }
 }
 
-/// Makes `to` another name of the file `from` (link); with SL_SYMBOLIC a link with the text `from`, which is not looked at (symlink).
-/// The event's result is 0. Where something is at `to`, it ends with SL_ERR_EXISTS.
+/// Makes `to` another name of the file `from` (link); with SL_SYMBOLIC a link with the text `from`, which is not looked at
+/// (symlink). The event's result is 0. Where something is at `to`, it ends with SL_ERR_EXISTS.
 ///
 /// flags: SL_SYMBOLIC, and with it SL_DIRECTORY for a link to a directory, which is of another kind on Windows, and means nothing
 /// elsewhere. Windows lets not everybody make symbolic links (SL_ERR_PERMISSION).
@@ -237,11 +241,11 @@ pub unsafe extern "C" fn sl_path_link(
     unsafe { submit_one(Request { flags, ..two_paths(SL_PATH_LINK, r#loop, from, to) }, options, op) }
 }
 
-/// Says where a symbolic link leads. The event's result is the length of that, and `data` and `detail` a lent buffer with it, without
-/// a NUL.
+/// Says where a symbolic link leads. The event's result is the length of that, and `data` and `detail` a lent buffer with it,
+/// without a NUL.
 ///
-/// Any thread. Refused with: SL_ERR_NULL, those of submission. Ends with the errors of readlink(2), among them SL_ERR_INVALID where it
-/// is no symbolic link, and SL_ERR_NO_BUFFERS.
+/// Any thread. Refused with: SL_ERR_NULL, those of submission. Ends with the errors of readlink(2), among them SL_ERR_INVALID
+/// where it is no symbolic link, and SL_ERR_NO_BUFFERS.
 ///
 /// # Safety
 /// `path` is a string; `options` is NULL or valid; `op` is NULL or writable.
@@ -257,12 +261,12 @@ pub unsafe extern "C" fn sl_path_read_link(
     unsafe { submit_one(request, options, op) }
 }
 
-/// Lists a directory: all of its entries but "." and "..", in no order. The event's result is a length, and `data` and `detail` a lent
-/// buffer with as many bytes: one sl_entry with its name after the other, each at an address that is a multiple of 8 (no buffer where
-/// the directory is empty). Entries that come or go meanwhile may be in it or not.
+/// Lists a directory: all of its entries but "." and "..", in no order. The event's result is a length, and `data` and `detail`
+/// a lent buffer with as many bytes: one sl_entry with its name after the other, each at an address that is a multiple of 8 (no
+/// buffer where the directory is empty). Entries that come or go meanwhile may be in it or not.
 ///
-/// Any thread. Refused with: SL_ERR_NULL, those of submission. Ends with the errors of opendir(3) and readdir(3), and SL_ERR_NO_BUFFERS
-/// where the list is larger than the loop's max_lent_bytes.
+/// Any thread. Refused with: SL_ERR_NULL, those of submission. Ends with the errors of opendir(3) and readdir(3), and
+/// SL_ERR_NO_BUFFERS where the list is larger than the loop's max_lent_bytes.
 ///
 /// # Safety
 /// `path` is a string; `options` is NULL or valid; `op` is NULL or writable.

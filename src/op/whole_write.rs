@@ -1,6 +1,6 @@
-//! Writing a whole file step by step, out of the caller's memory or out of another file: for drivers on which each step may go wrong,
-//! and where it is to be there whole or not at all. Then it is written under another name first, and what was made is removed
-//! where anything fails. On the loop's thread.
+//! Writing a whole file step by step, out of the caller's memory or out of another file: for drivers on which each step may go
+//! wrong, and where it is to be there whole or not at all. Then it is written under another name first, and what was made is
+//! removed where anything fails. On the loop's thread.
 
 use super::{Outcome, Step};
 use crate::driver::{Primitive, Value};

@@ -1,5 +1,5 @@
-//! The tree of directories: what is done to names, and to whole files by their names. std's calls, and by way of the platform what
-//! differs from system to system. All of it may block, and belongs on a worker thread.
+//! The tree of directories: what is done to names, and to whole files by their names. std's calls, and by way of the platform
+//! what differs from system to system. All of it may block, and belongs on a worker thread.
 
 use super::platform::{self, Path, name_bytes, std_path, to_path};
 use super::{Data, FileKind, Handle, OpenFlags, Region, writes_nothing};
@@ -114,10 +114,11 @@ pub(crate) fn open_replacement(path: &Path, of: &Path, mode: u32) -> Result<Hand
     Ok(handle)
 }
 
-/// Copies at most `length` bytes from one file to another, at their current positions: 0 at the end, else as many as come at once.
+/// Copies at most `length` bytes from one file to another, at their current positions: 0 at the end, else as many as come at
+/// once.
 pub(crate) fn copy(from: &Handle, to: &Handle, length: usize) -> Result<usize> {
-    // What the system does not copy by itself it may still read and write; and where it cannot, that says why. At the end of a file that
-    // does not know its length (in /proc) it finds nothing to copy.
+    // What the system does not copy by itself it may still read and write; and where it cannot, that says why. At the end of a
+    // file that does not know its length (in /proc) it finds nothing to copy.
     match platform::copy_inside(from, to, length) {
         Some(count) if count > 0 => Ok(count),
         _ => copy_through_memory(from, to, length),

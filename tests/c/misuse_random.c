@@ -572,6 +572,32 @@ static raw_socket listen_aside(void)
     return listener;
 }
 
+// Removes what there is, with all that is in it.
+static void clear(sl_loop loop, const char *path)
+{
+    char inside[1000];
+    sl_op op;
+    // Some are made read-only, and such a file cannot be removed on Windows.
+    chmod(path, 0700);
+    CHECK_IS(sl_path_remove(loop, path, 0, NULL, &op), SL_OK);
+    if (result_of(loop, op) == 0) {
+        return;
+    }
+    CHECK_IS(sl_path_list(loop, path, NULL, &op), SL_OK);
+    sl_event event = next_event(loop);
+    for (int64_t at = 0; at < event.result;) {
+        const sl_entry *entry = (const sl_entry *)((const char *)event.data + at);
+        snprintf(inside, sizeof inside, "%s/%s", path, (const char *)(entry + 1));
+        clear(loop, inside);
+        at += entry->length;
+    }
+    if (event.flags & SL_EVENT_LENT) {
+        CHECK_IS(sl_buffer_release(event.detail), SL_OK);
+    }
+    CHECK_IS(sl_path_remove(loop, path, SL_DIRECTORY, NULL, &op), SL_OK);
+    result_of(loop, op);
+}
+
 int main(int argc, char **argv)
 {
     start();
@@ -605,12 +631,12 @@ int main(int argc, char **argv)
     close_socket(listener);
     free(callers);
     free(threads);
-    static const char *const made[] = {"a.tmp/x", "b.tmp/x", "\xff\xfe.tmp/x", "a.tmp", "b.tmp", "\xff\xfe.tmp"};
+    static const char *const made[] = {"a.tmp", "b.tmp", "\xff\xfe.tmp"};
+    sl_loop last = open_loop(NULL);
     for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
-        // Some are made read-only, and such a file cannot be removed on Windows.
-        chmod(made[i], 0600);
-        remove(made[i]);
+        clear(last, made[i]);
     }
+    close_loop(last);
     check_returned(before);
     printf("%zu calls: %llu fine, %llu refused, %llu loops replaced\n", calls, (unsigned long long)accepted_calls,
            (unsigned long long)refused_calls, (unsigned long long)reopened);

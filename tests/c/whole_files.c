@@ -1,5 +1,5 @@
-// Files that are replaced or copied are there whole or not at all: whatever fails, is cancelled or comes too late, what was there before
-// is as it was, and nothing else is left.
+// Files that are replaced or copied are there whole or not at all: whatever fails, is cancelled or comes too late, what was
+// there before is as it was, and nothing else is left.
 //
 // whole_files [rounds = 400]
 
@@ -191,7 +191,7 @@ static void stopped(size_t rounds)
         CHECK_IS(write_with("to.tmp", 100, 9, 0, 0644), 100);
         fill(bytes, MOST, 7, 0);
         sl_op op;
-        sl_options options = until(random_below(&random, 4) ? 0 : 1 + random_below(&random, 1 << random_below(&random, 21)));
+        sl_options options = until(random_below(&random, 4) ? 0 : 1 + random_below(&random, 1 << random_below(&random, 26)));
         uint32_t flags = (uint32_t)sync | (way == 0 ? SL_WRITE_REPLACE : way == 2 ? SL_NO_REPLACE : 0);
         if (way == 2) {
             CHECK_IS(remove("to.tmp"), 0);
@@ -200,7 +200,7 @@ static void stopped(size_t rounds)
                           : sl_path_copy(loop, "from.tmp", "to.tmp", flags, 0644, &options, &op),
                  SL_OK);
         if (options.timeout_ns == 0) {
-            for (uint64_t spins = random_below(&random, 1 << random_below(&random, 20)); spins > 0; spins--) {
+            for (uint64_t spins = random_below(&random, 1 << random_below(&random, 25)); spins > 0; spins--) {
                 (void)mix(spins);
             }
             sl_status status = sl_op_cancel(op);
@@ -269,21 +269,28 @@ static void each_fails(void)
         {"sync: EIO#1", SL_ERR_IO, 0},            {"sync: EIO#2", SL_ERR_IO, 1},
         {"close: EIO", SL_ERR_IO, 0},             {"rename: EACCES", SL_ERR_PERMISSION, 0},
     };
-    for (size_t i = 0; i < 2 * sizeof plans / sizeof *plans; i++) {
-        int copies = (int)(i % 2), in_place = plans[i / 2].in_place;
+    enum { REPLACES, COPIES, COPIES_TO_NEW, WAYS };
+    for (size_t i = 0; i < WAYS * sizeof plans / sizeof *plans; i++) {
+        int way = (int)(i % WAYS), in_place = plans[i / WAYS].in_place;
         // The second file that is opened: the directory at the end, or that which is copied to.
-        in_place = in_place == 2 ? !copies : in_place;
+        in_place = in_place == 2 ? way == REPLACES : in_place;
         CHECK_IS(write_with("from.tmp", MOST, 7, 0, 0644), MOST);
         CHECK_IS(write_with("to.tmp", 100, 9, 0, 0644), 100);
+        if (way == COPIES_TO_NEW) {
+            CHECK_IS(remove("to.tmp"), 0);
+            // Nothing is renamed.
+            in_place |= strncmp(plans[i / WAYS].plan, "rename", 6) == 0 ? 2 : 0;
+        }
         sl_loop whole = loop;
-        loop = loop_with(plans[i / 2].plan, 1 + i);
-        int64_t result = copies ? copy_with("from.tmp", "to.tmp", SL_WRITE_SYNC, 0644)
-                                : write_with("to.tmp", MOST, 7, SL_WRITE_REPLACE | SL_WRITE_SYNC, 0644);
-        CHECK_IS(result, plans[i / 2].status);
+        loop = loop_with(plans[i / WAYS].plan, 1 + i);
+        uint32_t flags = SL_WRITE_SYNC | (uint32_t[]){SL_WRITE_REPLACE, 0, SL_NO_REPLACE}[way];
+        int64_t result = way == REPLACES ? write_with("to.tmp", MOST, 7, flags, 0644)
+                                         : copy_with("from.tmp", "to.tmp", flags, 0644);
+        CHECK_IS(result, in_place == 2 ? MOST : plans[i / WAYS].status);
         close_loop(loop);
         loop = whole;
-        CHECK(in_place ? has("to.tmp", MOST, 7) : has("to.tmp", 100, 9));
-        CHECK_IS(names_here(), 2);
+        CHECK(in_place ? has("to.tmp", MOST, 7) : way == COPIES_TO_NEW ? !exists("to.tmp") : has("to.tmp", 100, 9));
+        CHECK_IS(names_here(), in_place || way != COPIES_TO_NEW ? 2 : 1);
     }
     CHECK_IS(remove("from.tmp"), 0);
     CHECK_IS(remove("to.tmp"), 0);
