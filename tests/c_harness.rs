@@ -314,6 +314,16 @@ fn files() {
 }
 
 #[test]
+fn paths() {
+    run_anywhere("paths", &["500"]);
+}
+
+#[test]
+fn whole_files() {
+    run_anywhere("whole_files", &["60"]);
+}
+
+#[test]
 fn disk_full() {
     run("disk_full", &["4"]);
 }
@@ -468,6 +478,8 @@ const UNDER_VALGRIND: &[(&str, &[&str])] = &[
     ("work", &["500"]),
     ("timers", &["200", "50"]),
     ("files", &["200"]),
+    ("paths", &["40"]),
+    ("whole_files", &["8"]),
     ("adopt", &[]),
     ("fairness", &["5"]),
     ("exit_busy", &["4"]),

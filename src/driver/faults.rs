@@ -88,6 +88,7 @@ pub(super) fn shorten(primitive: &mut Primitive, dice: &mut Dice, pool: &Pool) {
         Primitive::Write { from, .. } | Primitive::Send { from, .. } if from.len() > 1 => {
             from.truncate(some(from.len()))
         }
+        Primitive::Copy { length, .. } if *length > 1 => *length = some(*length),
         _ => {}
     }
 }

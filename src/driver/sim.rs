@@ -210,7 +210,9 @@ fn waits_for_others(primitive: &Primitive) -> bool {
         Primitive::Open { path, .. } | Primitive::ReadPath { path } | Primitive::WritePath { path, .. } => {
             sys::is_named_pipe(path)
         }
-        Primitive::Read { file, .. } | Primitive::Write { file, .. } => file.may_wait(),
+        Primitive::Read { file, .. } | Primitive::Write { file, .. } | Primitive::Copy { from: file, .. } => {
+            file.may_wait()
+        }
         _ => false,
     }
 }

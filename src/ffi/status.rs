@@ -11,7 +11,7 @@ pub type Status = i32;
 
 /// The version of the ABI that this header describes. It grows when something is added; a library whose
 /// sl_abi_version() is at least this serves a program compiled against this header.
-pub const SL_ABI_VERSION: u32 = 1;
+pub const SL_ABI_VERSION: u32 = 2;
 
 /// Says which ABI the loaded library has (compare with SL_ABI_VERSION). Any thread; never fails.
 #[unsafe(no_mangle)]
