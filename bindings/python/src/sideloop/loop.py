@@ -467,7 +467,7 @@ class Loop(Engine):
         )
 
     def _submit_paths(self, kind: int, source: Path, target: Path, *arguments: Any, **more: Any) -> Operation[Any]:
-        encoded = _encode_path(target)
+        encoded = encode_path(target)
         where = buffers.signed(buffers.address(encoded))
         return self._submit_path(kind, source, *arguments, offset=where, keep=(encoded,), **more)
 
