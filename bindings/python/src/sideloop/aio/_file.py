@@ -53,7 +53,7 @@ class BinaryFile:
         self._writable = "r" not in mode or "+" in mode
         self._appends = "a" in mode
         self._size = buffer_size
-        self._closed = False
+        self._closed = self._detached = False
         self._lock = Lock()
         # What it is read and written by in sequence.
         self._in_sequence = _STREAM if is_stream else _SEQUENCE
@@ -342,6 +342,8 @@ class BinaryFile:
 
     async def close(self) -> None:
         """Writes what waits in the buffer, and closes the file. Does nothing where it is closed already."""
+        if self._detached:
+            raise ValueError("the file has been detached")
         if self._closed:
             return
         try:
@@ -362,7 +364,7 @@ class BinaryFile:
         raw = io.FileIO(os.dup(self.fileno()), self.mode.replace("b", "").replace("x", "w"))
         if raw.seekable() and not self._at_file_end:
             raw.seek(self._end - len(self._ahead) + self._at)
-        self._closed = True
+        self._closed = self._detached = True
         discard(self._id)
         return raw
 
