@@ -7,8 +7,10 @@ async with aio.open(path) as file:
 data = await aio.read_file(path)
 """
 
+from . import os, tempfile
 from ._file import BinaryFile
 from ._open import Opening, open, wrap
+from ._standard import stderr, stderr_bytes, stdin, stdin_bytes, stdout, stdout_bytes
 from ._text import TextFile
 from ._whole import ReadMany, read_file, read_many, read_text, write_file, write_text
 
@@ -18,9 +20,17 @@ __all__ = [
     "ReadMany",
     "TextFile",
     "open",
+    "os",
     "read_file",
     "read_many",
     "read_text",
+    "stderr",
+    "stderr_bytes",
+    "stdin",
+    "stdin_bytes",
+    "stdout",
+    "stdout_bytes",
+    "tempfile",
     "wrap",
     "write_file",
     "write_text",

@@ -414,6 +414,21 @@ async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
     return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
 
+async def in_thread_to_the_end(function: Callable[..., T], *arguments: Any) -> T:
+    """Likewise for what must happen: it does, and is waited for, also where the task is cancelled."""
+    if _trio_runs():
+        import trio
+
+        with trio.CancelScope(shield=True):
+            return await trio.to_thread.run_sync(function, *arguments)
+    future = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+    try:
+        return await asyncio.shield(future)
+    except CancelledError:
+        await asyncio.wait([future])
+        raise
+
+
 def _after_fork() -> None:
     _asyncio_hosts.clear()
     _trio_hosts.clear()
