@@ -80,6 +80,16 @@ def encode_path(path: Path) -> bytes:
     return encoded
 
 
+def write_flags(mode: str, replace: bool, sync: bool) -> int:
+    """The flags that a whole file is written with."""
+    flags = open_flags(mode)
+    if replace:
+        if flags != open_flags("wb"):
+            raise ValueError(f"what is replaced is written with mode 'wb', not {mode!r}")
+        flags = _abi.SL_WRITE_REPLACE
+    return flags | (_abi.SL_WRITE_SYNC if sync else 0)
+
+
 class Loop(Engine):
     """An event loop with a thread of its own. A context manager: leaving it closes it.
 
@@ -258,12 +268,7 @@ class Loop(Engine):
         replace: the new file takes the place of the old one, and its permissions, at once and when it is whole; until
         then, and for good where anything fails, the old one is as it was. sync: it ends when all is safe on the device.
         """
-        flags = open_flags(mode)
-        if replace:
-            if flags != open_flags("wb"):
-                raise ValueError(f"what is replaced is written with mode 'wb', not {mode!r}")
-            flags = _abi.SL_WRITE_REPLACE
-        flags |= _abi.SL_WRITE_SYNC if sync else 0
+        flags = write_flags(mode, replace, sync)
         view = buffers.pin(data, False)
         return self._submit_path(
             _abi.SL_PATH_WRITE,

@@ -10,10 +10,10 @@ from aiofiles.threadpool import open, stderr, stderr_bytes, stdin, stdin_bytes, 
 from sideloop import aio
 from sideloop.aio._spooled import SpooledFile
 
-setattr(aio.BinaryFile, "_file", property(lambda file: file))
-setattr(aio.TextFile, "_file", property(lambda file: file))
-setattr(aio.Opening, "_obj", property(lambda opening: opening._file))
-setattr(SpooledFile, "_file", property(lambda file: SimpleNamespace(_file=file._where)))
+aio.BinaryFile._file = property(lambda file: file)
+aio.TextFile._file = property(lambda file: file)
+aio.Opening._obj = property(lambda opening: opening._file)
+SpooledFile._file = property(lambda file: SimpleNamespace(_file=file._where))
 
 __all__ = [
     "open",
