@@ -1229,7 +1229,9 @@ sl_status sl_address_format(const sl_address *address,
  * ============================================================================
  *
  * A stream is a connection: TCP over IPv4 or IPv6, or (on Unix) any stream socket or pipe that you adopt. Receives complete in
- * the order submitted, and so do sends; the two directions are independent. Neither side ever raises SIGPIPE.
+ * the order submitted, and so do sends; the two directions are independent. One that fails or is cancelled does not stop those
+ * behind it: what the other side receives are the bytes that each send's event says were taken, one send after the other.
+ * Neither side ever raises SIGPIPE.
  */
 
 // Several sockets may listen at the address, and share its connections (SO_REUSEPORT). Not on Windows.
