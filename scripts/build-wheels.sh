@@ -3,13 +3,13 @@
 #
 #   scripts/build-wheels.sh [PLATFORM...]
 #
-# PLATFORM is one of those below, as it stands in a wheel's name; without one, all. cargo-zigbuild links for each of them, as zig has
-# the C library of each. zig, cargo-zigbuild and what else comes from PyPI is installed into target/wheel-tools. Rust's standard library
+# PLATFORM is one of those below, as it stands in a wheel's name; without one, all. cargo-zigbuild links for those of Linux, as zig has
+# the C library of each; mingw for Windows. zig, cargo-zigbuild and what else comes from PyPI is installed into target/wheel-tools. Rust's standard library
 # is rustup's where `rustup target add` has put it, and otherwise built from the source that Debian's compiler brings.
 
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-platforms=(manylinux_2_17_x86_64 manylinux_2_17_aarch64 musllinux_1_2_x86_64 musllinux_1_2_aarch64 win_amd64)
+platforms=(manylinux_2_17_x86_64 manylinux_2_17_aarch64 musllinux_1_2_x86_64 win_amd64)
 [[ $# -eq 0 ]] || platforms=("$@")
 requirements=('cargo-zigbuild>=0.20,<1' 'ziglang>=0.13,<1' 'auditwheel>=6,<7' 'hatchling>=1.27')
 tools=$root/target/wheel-tools
@@ -19,7 +19,7 @@ wheels=$root/target/wheels
 target_of() {
     case $1 in
     manylinux_2_17_*) printf '%s-unknown-linux-gnu.2.17' "${1#manylinux_2_17_}" ;;
-    musllinux_1_2_*) printf '%s-unknown-linux-musl' "${1#musllinux_1_2_}" ;;
+    musllinux_1_2_x86_64) printf 'x86_64-unknown-linux-musl' ;;
     win_amd64) printf 'x86_64-pc-windows-gnu' ;;
     *) return 1 ;;
     esac
@@ -44,7 +44,13 @@ build_library() (
     target=$1
     build_std=()
     [[ -d $(rustc --print target-libdir --target "${target%.2.17}") ]] || use_debian_rust
-    cargo zigbuild --quiet "${build_std[@]}" --profile wheel --lib --target "$target"
+    link=zigbuild
+    if [[ $target == *-windows-gnu ]]; then
+        need gcc-mingw-w64-x86-64=x86_64-w64-mingw32-gcc
+        export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc
+        link=build
+    fi
+    cargo $link --quiet "${build_std[@]}" --profile wheel --lib --target "$target"
 )
 
 for platform in "${platforms[@]}"; do

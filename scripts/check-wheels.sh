@@ -4,7 +4,8 @@
 #
 #   scripts/check-wheels.sh [PLATFORM...]
 #
-# PLATFORM is as in build-wheels.sh; without one, this machine's. Wheels for other platforms are only looked into.
+# PLATFORM is as in build-wheels.sh; without one, this machine's. Wheels for other platforms are looked into, and a program in C is run with
+# the library of those for which this machine has a C library or an emulator.
 
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -32,10 +33,37 @@ fail() {
 look_into() {
     local said
     "$tools/bin/python" scripts/wheel-contents.py "$1"
-    [[ $2 != win_* ]] || return 0
+    # It takes the libc.so that such a library needs for the file of that name which belongs to this machine's glibc.
+    [[ $2 == manylinux_* ]] || return 0
     said=$("$tools/bin/auditwheel" show "$1" | tr '\n' ' ' | tr -s ' ')
     [[ $said == *"following platform tag: \"$2\""* ]] || fail "auditwheel: $said"
     note "auditwheel: $2"
+}
+
+# run_elsewhere WHEEL PLATFORM
+run_elsewhere() {
+    local folder=$work/$2 runner=() target
+    case $2 in
+    "$own") return 0 ;;
+    manylinux_2_17_aarch64)
+        need qemu-user=qemu-aarch64 libc6-arm64-cross=/usr/aarch64-linux-gnu/lib/libc.so.6
+        target=aarch64-linux-gnu.2.17 runner=(qemu-aarch64 -L /usr/aarch64-linux-gnu)
+        ;;
+    musllinux_1_2_x86_64)
+        need musl=/lib/ld-musl-x86_64.so.1
+        target=x86_64-linux-musl
+        ;;
+    *)
+        note "$2: not run"
+        return 0
+        ;;
+    esac
+    "$tools/bin/python" -m zipfile -e "$1" "$folder"
+    "$tools/bin/python" -m ziglang cc -target $target -std=c11 -O1 -Iinclude -Itests/c tests/c/files.c "$folder/sideloop/libsideloop.so" \
+        -Wl,-rpath,"$folder/sideloop" -lpthread -o "$folder/files"
+    ln -s libsideloop.so "$folder/sideloop/libsideloop.so.0"
+    (cd "$folder" && "${runner[@]}" ./files) || fail "$2: files.c fails"
+    note "$2: files.c runs"
 }
 
 # An environment that has nothing yet: fresh PYTHON ENVIRONMENT
@@ -93,7 +121,9 @@ editable() {
 }
 
 for platform in "$@"; do
-    look_into "$(echo "$wheels"/sideloop-*-"$platform.whl")" "$platform"
+    wheel=$(echo "$wheels"/sideloop-*-"$platform.whl")
+    look_into "$wheel" "$platform"
+    run_elsewhere "$wheel" "$platform"
 done
 ran=() newest=
 for minor in 9 10 11 12 13 14; do
