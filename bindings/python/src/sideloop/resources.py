@@ -98,14 +98,19 @@ def parse_address(address: AddressLike) -> _abi.Address:
     return result
 
 
-def _ask_address(question: Any, resource: Resource) -> Address:
-    """What sl_local_address or sl_peer_address say."""
-    address = _abi.Address()
-    resource._check(question(resource._id, ctypes.byref(address)))
+def format_address(address: _abi.Address) -> Address:
+    """An address of the library's."""
     text = ctypes.create_string_buffer(64)
     errors.check(library.sl_address_format(ctypes.byref(address), text, len(text)))
     host, _, port = text.value.decode().rpartition(":")
     return Address(host.strip("[]"), int(port))
+
+
+def _ask_address(question: Any, resource: Resource) -> Address:
+    """What sl_local_address or sl_peer_address say."""
+    address = _abi.Address()
+    resource._check(question(resource._id, ctypes.byref(address)))
+    return format_address(address)
 
 
 # What results become (see operations.Convert).
