@@ -74,7 +74,6 @@ class Stream:
 
     async def receive(self, max_bytes: int = CHUNK, *, timeout: Optional[float] = None) -> bytes:
         """Receives what there is, at most `max_bytes`, or waits for it. b"" where the other side has ended sending."""
-        self._check()
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1: {max_bytes}")
         lock = self._receiving
@@ -83,6 +82,7 @@ class Stream:
         else:
             lock.held = True
         try:
+            self._check()
             if self._ahead:
                 return self._cut(max_bytes)
             readiness = self._readiness
@@ -329,6 +329,8 @@ class Stream:
 
     def _enter(self) -> Optional[Readiness]:
         """How tasks of the event loop that runs here wait."""
+        # They may have waited for their turn meanwhile.
+        self._check()
         readiness = self._readiness
         if readiness is None or not readiness.is_here():
             if readiness is not None:
