@@ -147,27 +147,12 @@ fn wheel_works_in_a_fresh_environment() {
     run(Command::new(python).args(["-m", "venv"]).arg(&environment));
     let fresh = python_of(&environment);
     run(Command::new(&fresh).args(["-m", "pip", "install", "--quiet", "--no-index"]).arg(wheel));
-    fs::write(folder.join("smoke.py"), SMOKE).expect("the target folder can be written to");
     let mut smoke = Command::new(&fresh);
     smoke
-        .args(["-W", "error", "smoke.py"])
+        .args(["-W", "error"])
+        .arg(package().join("tests").join("smoke.py"))
         .current_dir(&folder)
         .env_remove("SIDELOOP_LIBRARY")
         .env_remove("PYTHONPATH");
     assert_eq!(run(&mut smoke).trim(), "works");
 }
-
-const SMOKE: &str = r#"
-import pathlib, sys, sideloop
-
-async def main():
-    loop = sideloop.current_loop()
-    await loop.write_file("smoke.txt", b"smoke")
-    return await loop.read_file("smoke.txt")
-
-package = pathlib.Path(sideloop.__file__).parent
-assert sys.prefix in str(package), package
-assert (package / "py.typed").is_file()
-assert sideloop.run(main()) == b"smoke"
-print("works")
-"#;

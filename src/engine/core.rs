@@ -292,7 +292,7 @@ impl Core {
             {
                 self.hold(completion);
             }
-            State::Running | State::Closing => self.go_on_with(completion),
+            State::Running | State::Committed => self.go_on_with(completion),
             _ => {}
         }
     }
@@ -329,6 +329,7 @@ impl Core {
                     None => self.set_ready(index),
                 }
             }
+            Step::Finish(primitive) => self.finish(index, primitive),
             _ if stop.is_some() => self.end_stopped(index, stop.unwrap_or(Stop::Cancelled)),
             Step::Run(primitive) => {
                 self.lanes.op(index).state = State::Running;
@@ -406,7 +407,7 @@ impl Core {
         let op = self.lanes.op(index);
         let (first, holding) = (op.stop.is_none(), op.holding);
         match op.state {
-            State::Absent | State::Closing => {}
+            State::Absent | State::Committed => {}
             State::Running | State::Paused if holding || op.state == State::Running => {
                 if first || why == Stop::Closed {
                     (op.stop, op.deadline) = (Some(why), 0);
@@ -423,8 +424,19 @@ impl Core {
     }
 
     fn end_stopped(&mut self, index: u32, why: Stop) {
+        let undo = self.with_op(index, |op, _| op.undo(Error::new(why.status())));
+        if let Some(primitive) = undo.flatten() {
+            return self.finish(index, primitive);
+        }
         let done = self.with_op(index, |op, _| op.done()).unwrap_or(0);
         self.end(index, Outcome::Failed(Error::new(why.status()), done));
+    }
+
+    /// Has an operation do what it must do before it ends.
+    fn finish(&mut self, index: u32, primitive: Primitive) {
+        let op = self.lanes.op(index);
+        (op.state, op.deadline) = (State::Committed, 0);
+        self.driver.submit(index, primitive);
     }
 
     /// Ends an operation: its place in its lane, its timer, and its last event.
@@ -465,7 +477,7 @@ impl Core {
     fn close(&mut self, resource: u32, by: u32) {
         if by != NONE {
             let op = self.lanes.op(by);
-            (op.state, op.deadline) = (State::Closing, 0);
+            (op.state, op.deadline) = (State::Committed, 0);
         }
         let Some(known) = self.lanes.known(resource) else { return };
         (known.closing, known.closed_by) = (true, by);

@@ -17,6 +17,8 @@ pub(crate) mod registry;
 mod stepped;
 mod submit;
 mod take;
+#[cfg(test)]
+mod testing;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod timers;

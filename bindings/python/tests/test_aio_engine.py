@@ -233,7 +233,7 @@ def test_a_cancelled_read_of_a_pipe_loses_nothing(run: Run) -> None:
 
 async def give_up_soon(function: Callable[[], Awaitable[bytes]]) -> Any:
     """What it returns; None where it has been cancelled, which happens after a turn or two of the event loop."""
-    if _hosts._trio_runs():
+    if _hosts.trio_runs():
         import trio
 
         results: List[Any] = []

@@ -93,6 +93,10 @@ class SystemFailure(Error, OSError):
     """The operating system reported an error; `errno` tells which."""
 
 
+class SystemInvalid(SystemFailure, InvalidError):
+    """The operating system takes an argument to be wrong, as where what is read as a link is none."""
+
+
 class NotFound(SystemFailure, FileNotFoundError):
     """No such file or directory."""
 
@@ -177,10 +181,15 @@ _EXCEPTIONS: Dict[int, Tuple[Type[Error], int]] = {
     _abi.SL_ERR_OS: (SystemFailure, errno.EIO),
 }
 
+# The other way round.
+_STATUSES: Dict[int, int] = {code: status for status, (_, code) in reversed(_EXCEPTIONS.items())}
+
 
 def make(status: int, os_error: int = 0, sentence: str = "", filename: PathName = None, done: int = 0) -> Error:
     """The exception for a status: with the system's own code where it gave one, and a sentence where there is one."""
     kind, code = _EXCEPTIONS.get(status, (InternalError, 0))
+    if kind is InvalidError and os_error:
+        kind = SystemInvalid
     text = sentence or library.sl_status_message(status).decode()
     if issubclass(kind, OSError):
         error = _system_error(kind, code, os_error, text, filename)
@@ -199,6 +208,12 @@ def _system_error(kind: Type[Error], code: int, os_error: int, text: str, filena
         code, text = os_error, os.strerror(os_error)
     # A third argument of None would be printed.
     return kind(code, text) if filename is None else kind(code, text, filename)
+
+
+def of_system(error: OSError, filename: PathName = None) -> Error:
+    """What the interpreter itself has raised, as one of the above."""
+    code = error.errno or errno.EIO
+    return make(_STATUSES.get(code, _abi.SL_ERR_OS), code, "", filename)
 
 
 def check(status: int, filename: PathName = None) -> int:

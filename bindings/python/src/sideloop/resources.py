@@ -8,8 +8,23 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import os
+import struct
 import warnings
-from typing import TYPE_CHECKING, Any, Iterable, Literal, NamedTuple, Optional, Tuple, Type, TypeVar, Union, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Iterable,
+    List,
+    Literal,
+    NamedTuple,
+    Optional,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+    overload,
+)
 
 from . import _abi, buffers, errors
 from ._abi import Stat
@@ -22,14 +37,26 @@ if TYPE_CHECKING:
 
 Self = TypeVar("Self", bound="Resource")
 
+_ENTRY = struct.Struct(_abi.Entry.FORMAT)
+
 
 class FileType(enum.IntEnum):
-    """The kinds of file that `Stat.type` tells apart."""
+    """The kinds of file that `Stat.type` and `DirectoryEntry.type` tell apart."""
 
+    # Only of an entry: the directory does not say which.
+    UNKNOWN = _abi.SL_TYPE_UNKNOWN
     FILE = _abi.SL_TYPE_FILE
     DIRECTORY = _abi.SL_TYPE_DIRECTORY
     LINK = _abi.SL_TYPE_LINK
     OTHER = _abi.SL_TYPE_OTHER
+
+
+class DirectoryEntry(NamedTuple):
+    """What a directory says of one of its entries. inode: 0 on Windows."""
+
+    name: str
+    type: FileType
+    inode: int
 
 
 class StreamOption(enum.IntEnum):
@@ -71,14 +98,19 @@ def parse_address(address: AddressLike) -> _abi.Address:
     return result
 
 
-def _ask_address(question: Any, resource: Resource) -> Address:
-    """What sl_local_address or sl_peer_address say."""
-    address = _abi.Address()
-    resource._check(question(resource._id, ctypes.byref(address)))
+def format_address(address: _abi.Address) -> Address:
+    """An address of the library's."""
     text = ctypes.create_string_buffer(64)
     errors.check(library.sl_address_format(ctypes.byref(address), text, len(text)))
     host, _, port = text.value.decode().rpartition(":")
     return Address(host.strip("[]"), int(port))
+
+
+def _ask_address(question: Any, resource: Resource) -> Address:
+    """What sl_local_address or sl_peer_address say."""
+    address = _abi.Address()
+    resource._check(question(resource._id, ctypes.byref(address)))
+    return format_address(address)
 
 
 # What results become (see operations.Convert).
@@ -96,6 +128,29 @@ def nothing(result: int, data: Optional[int]) -> None:
 def lent(result: int, data: Optional[int]) -> bytes:
     """A copy of lent memory, so that it can go back at once."""
     return ctypes.string_at(data, result) if data else b""
+
+
+def decoded(name: bytes) -> str:
+    """A name or path of the library's: the system's bytes, and UTF-8 on Windows."""
+    return name.decode() if os.name == "nt" else os.fsdecode(name)
+
+
+def text(result: int, data: Optional[int]) -> str:
+    """Lent memory with a path."""
+    return decoded(lent(result, data))
+
+
+def entries(result: int, data: Optional[int]) -> List[DirectoryEntry]:
+    """Lent memory with the entries of a directory."""
+    listing = lent(result, data)
+    found = []
+    at = 0
+    while at < len(listing):
+        inode, length, name_length, kind = _ENTRY.unpack_from(listing, at)
+        name = listing[at + _ENTRY.size : at + _ENTRY.size + name_length]
+        found.append(DirectoryEntry(decoded(name), FileType(kind), inode))
+        at += length
+    return found
 
 
 def own(length: int) -> Tuple[bytearray, Convert]:

@@ -415,7 +415,8 @@ class Host:
                         entry[0].set_result(result if finish is None else finish(entry[2], result, data))
                 except Exception:
                     settle(entry, result, detail, flags, os_error, data)
-                del table[token]
+                if not flags & _abi.SL_EVENT_MORE:
+                    del table[token]
             records.popleft()
 
     def _deliver_foreign(self, record: Record) -> None:

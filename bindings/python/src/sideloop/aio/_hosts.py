@@ -15,7 +15,7 @@ import weakref
 from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any, Callable, Dict, Generator, Optional, Protocol, TypeVar, Union, cast
 
-from .. import errors
+from .. import _abi, errors
 from . import _engine
 from ._engine import Engine, Entry, Finish, Host, Receiver
 
@@ -41,7 +41,7 @@ class Waiter(Receiver, Protocol):
 def current() -> AnyHost:
     """The host of the event loop that runs on this thread."""
     loop = _get_running_loop()
-    if "trio" in _modules and _trio_runs():
+    if "trio" in _modules and trio_runs():
         return _enter_trio()
     if loop is not None:
         host = _asyncio_hosts.get(id(loop))
@@ -135,7 +135,7 @@ class AsyncioHost(Host):
         """Cancels an operation whose task is cancelled, and waits for its end or a second cancellation."""
         entry = self.table.get(token)
         if entry is None:
-            _salvage(future, salvage)
+            salvage_from(future, salvage)
             return
         last = self._loop().create_future()
         self.table[token] = cast(Entry, (last, *entry[1:]))
@@ -151,17 +151,17 @@ class AsyncioHost(Host):
             if done and salvage is not None:
                 salvage(done)
         else:
-            _salvage(last, salvage)
+            salvage_from(last, salvage)
 
     def _drop(self, token: int, future: asyncio.Future[Any], salvage: Optional[Callable[[Any], object]]) -> None:
         """The task is destroyed."""
         if token in self.table:
             self.drop(token)
         else:
-            _salvage(future, salvage)
+            salvage_from(future, salvage)
 
 
-def _salvage(future: asyncio.Future[Any], salvage: Optional[Callable[[Any], object]]) -> None:
+def salvage_from(future: asyncio.Future[Any], salvage: Optional[Callable[[Any], object]]) -> None:
     """Does with a value what is to be done where nobody gets it."""
     if future.done() and not future.cancelled() and future.exception() is None and salvage is not None:
         salvage(future.result())
@@ -389,7 +389,7 @@ AnyHost = Union[AsyncioHost, TrioHost]
 _trio_hosts: Dict[int, TrioHost] = {}
 
 
-def _trio_runs() -> bool:
+def trio_runs() -> bool:
     """Says whether it is trio that runs this very code."""
     sniffio = sys.modules.get("sniffio")
     if sniffio is None:
@@ -408,13 +408,41 @@ def _enter_trio() -> TrioHost:
     return host
 
 
-async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """Runs a function of Python's own that may block on a thread: for what the library has no operation."""
-    if _trio_runs():
+async def in_thread(
+    function: Callable[..., T], *arguments: Any, abandon: bool = False, timeout: Optional[float] = None
+) -> T:
+    """Runs a function of Python's own that may block on a thread: for what the library has no operation.
+
+    abandon: where nobody waits any more, what it gives is not needed. Only then may there be a timeout, in seconds.
+    """
+    if trio_runs():
         import trio
 
-        return await trio.to_thread.run_sync(function, *arguments)
-    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+        with trio.move_on_after(float("inf") if timeout is None else timeout):
+            return await trio.to_thread.run_sync(function, *arguments, abandon_on_cancel=abandon)
+    else:
+        running = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+        if timeout is None:
+            return await running
+        if await asyncio.wait([running], timeout=timeout) != (set(), {running}):
+            return running.result()
+        running.cancel()
+    raise errors.make(_abi.SL_ERR_TIMED_OUT)
+
+
+async def in_thread_to_the_end(function: Callable[..., T], *arguments: Any) -> T:
+    """Likewise for what must happen: it does, and is waited for, also where the task is cancelled."""
+    if trio_runs():
+        import trio
+
+        with trio.CancelScope(shield=True):
+            return await trio.to_thread.run_sync(function, *arguments)
+    future = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+    try:
+        return await asyncio.shield(future)
+    except CancelledError:
+        await asyncio.wait([future])
+        raise
 
 
 def _after_fork() -> None:

@@ -33,15 +33,15 @@ class Lock:
         except BaseException:
             if waiter.done() and not waiter.cancelled():
                 # It had been given the lock before it was told to stop.
-                self._pass_on()
+                self.release()
             raise
 
     async def __aexit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], traceback: Optional[TracebackType]
     ) -> None:
-        self._pass_on()
+        self.release()
 
-    def _pass_on(self) -> None:
+    def release(self) -> None:
         """Gives it to whoever waits longest and still wants it."""
         while self._waiting:
             waiter = self._waiting.popleft()

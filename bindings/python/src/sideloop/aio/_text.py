@@ -87,10 +87,10 @@ class TextFile:
             return await self._read_line(-1 if size is None else size)
 
     async def readlines(self, hint: Optional[int] = -1) -> List[str]:
-        """Reads lines up to the end, or until they have `hint` characters together."""
+        """Reads lines up to the end, or until they have more than `hint` characters together."""
         lines: List[str] = []
         left = hint if hint is not None and hint > 0 else sys.maxsize
-        while left > 0:
+        while left >= 0:
             line = await self.readline()
             if not line:
                 break
@@ -182,9 +182,11 @@ class TextFile:
             position, flags, feed, skip, final = _parts(cookie)
             await self.buffer.seek(position)
             self._reset(position)
-            if flags or feed or skip:
+            if position or flags:
+                # What a decoder does at the start of a file, such as looking for a byte order mark, is for there alone.
+                self._get_decoder().setstate((b"", flags))
+            if feed or skip:
                 decoder = self._get_decoder()
-                decoder.setstate((b"", flags))
                 data = await self.buffer.read(feed)
                 self._text = decoder.decode(data, final)
                 self._snapshot = (flags, data)
@@ -316,8 +318,9 @@ class TextFile:
         held, flags = decoder.getstate()
         data = await self.buffer.read1(CHUNK)
         self._text, self._at = decoder.decode(data, final=not data), 0
-        self._snapshot = (flags, held + data)
-        return bool(data) or bool(self._text)
+        more = bool(data) or bool(self._text)
+        self._snapshot = (flags, held + data) if more else None
+        return more
 
     async def _read_line(self, most: int) -> str:
         pieces: List[str] = []
