@@ -49,7 +49,9 @@ def current() -> AnyHost:
         if host is not None and host.loop() is loop:
             return host
         return _enter_asyncio(loop)
-    raise RuntimeError("no event loop runs on this thread: sideloop.aio works inside asyncio (or uvloop) and trio")
+    raise RuntimeError(
+        "no event loop runs on this thread: sideloop.aio works inside asyncio (or uvloop) and trio (from 0.23 on)"
+    )
 
 
 # --- asyncio
@@ -392,10 +394,7 @@ _trio_hosts: Dict[int, TrioHost] = {}
 def trio_runs() -> bool:
     """Says whether it is trio that runs this very code."""
     sniffio = sys.modules.get("sniffio")
-    if sniffio is None:
-        return False
-    # Before 0.23 it said so in the context of its tasks.
-    return "trio" in (sniffio.thread_local.name, sniffio.current_async_library_cvar.get())
+    return sniffio is not None and sniffio.thread_local.name == "trio"
 
 
 def _enter_trio() -> TrioHost:
