@@ -405,6 +405,9 @@ def missing(package: str) -> str:
         importlib.import_module(package)
     except ImportError as error:
         return str(error)
+    # Older ones say on no thread that they run there.
+    if package == "trio" and tuple(map(int, version("trio").split(".")[:2])) < (0, 23):
+        return f"it is {version('trio')}, and sideloop.aio works with 0.23 and later"
     return ""
 
 
