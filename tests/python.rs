@@ -116,8 +116,8 @@ fn suite_passes_on_every_driver() {
 fn types_are_right() {
     let Some(python) = tools() else { return };
     let cache = target().join("python-mypy");
-    let sources = ["src", "examples", "tests", "generate_abi.py", "hatch_build.py"];
-    let path = std::env::join_paths(["src", "tests"]).expect("they hold no separator");
+    let sources = ["src", "examples", "tests", "benches", "generate_abi.py", "hatch_build.py"];
+    let path = std::env::join_paths(["src", "tests", "benches"]).expect("they hold no separator");
     run(in_package(python, "mypy").arg("--strict").arg("--cache-dir").arg(cache).args(sources).env("MYPYPATH", path));
 }
 

@@ -49,7 +49,9 @@ def current() -> AnyHost:
         if host is not None and host.loop() is loop:
             return host
         return _enter_asyncio(loop)
-    raise RuntimeError("no event loop runs on this thread: sideloop.aio works inside asyncio (or uvloop) and trio")
+    raise RuntimeError(
+        "no event loop runs on this thread: sideloop.aio works inside asyncio (or uvloop) and trio (from 0.23 on)"
+    )
 
 
 # --- asyncio
