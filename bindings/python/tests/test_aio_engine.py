@@ -17,53 +17,9 @@ from typing import Any, Awaitable, Callable, List
 
 import pytest
 
-from conftest import PATIENCE, count, engine_rests, run_python
+from conftest import PATIENCE, Run, count, engine_rests, run_on_asyncio, run_python
 from sideloop import aio
 from sideloop.aio import _engine, _hosts
-
-Run = Callable[[Callable[[], Awaitable[Any]]], Any]
-
-
-def run_on_asyncio(main: Callable[[], Awaitable[Any]]) -> Any:
-    """asyncio.run, for a function."""
-
-    async def patient() -> Any:
-        return await asyncio.wait_for(main(), PATIENCE)
-
-    return asyncio.run(patient())
-
-
-def run_on_uvloop(main: Callable[[], Awaitable[Any]]) -> Any:
-    """Likewise on uvloop."""
-    import uvloop
-
-    loop = uvloop.new_event_loop()
-    try:
-        return loop.run_until_complete(asyncio.wait_for(main(), PATIENCE))
-    finally:
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
-
-
-def run_on_trio(main: Callable[[], Awaitable[Any]]) -> Any:
-    """Likewise on trio."""
-    import trio
-
-    async def patient() -> Any:
-        with trio.fail_after(PATIENCE):
-            return await main()
-
-    return trio.run(patient)
-
-
-RUNS = {"asyncio": run_on_asyncio, "uvloop": run_on_uvloop, "trio": run_on_trio}
-
-
-@pytest.fixture(params=list(RUNS))
-def run(request: pytest.FixtureRequest) -> Run:
-    """How a coroutine is run: on each kind of event loop."""
-    pytest.importorskip(request.param, reason=f"{request.param} is not installed")
-    return RUNS[request.param]
 
 
 @pytest.fixture

@@ -9,9 +9,7 @@ from typing import Any, Dict, List, Tuple
 import pytest
 
 from sideloop import aio
-from test_aio_engine import Run, run, run_on_asyncio
-
-__all__ = ["run"]
+from conftest import Run, run_on_asyncio
 
 
 def test_write_and_read(run: Run, tmp_path: Path) -> None:
