@@ -8,8 +8,8 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 
-from sideloop import aio
 from conftest import Run, run_on_asyncio
+from sideloop import aio
 
 
 def test_write_and_read(run: Run, tmp_path: Path) -> None:
