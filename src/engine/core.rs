@@ -329,7 +329,11 @@ impl Core {
                     None => self.set_ready(index),
                 }
             }
-            _ if stop.is_some() => self.end_stopped(index, stop.unwrap_or(Stop::Cancelled)),
+            step if stop.is_some() => {
+                // A primitive holds its resource open, which may be about to be closed.
+                drop(step);
+                self.end_stopped(index, stop.unwrap_or(Stop::Cancelled));
+            }
             Step::Run(primitive) => {
                 self.lanes.op(index).state = State::Running;
                 self.driver.submit(index, primitive);

@@ -194,15 +194,12 @@ fn what_is_carried_out_here_comes_behind_what_was_handed_over_before() {
         let (engine, running, _) = open();
         let (here, _there) = std::os::unix::net::UnixStream::pair().unwrap();
         let stream = engine.adopt(|| Ok(Handle::Stream(here.into()))).unwrap();
-        let send = |inline| {
-            static BYTE: u8 = 0;
-            // SAFETY: it stays for ever, and a send only reads it.
-            let data = sys::Data::One(unsafe { sys::Region::new((&raw const BYTE).cast_mut(), 1) });
+        let submit = |inline| {
             let options = OpOptions { delivery: QUEUE, user_data: 7, timeout_ns: 0, inline };
-            engine.batch().submit(|| Ok((Op::Tcp(TcpOp::send(data)), stream, options))).unwrap()
+            engine.batch().submit(|| Ok((send(), stream, options))).unwrap()
         };
         // The second finds the stream busy, or free, at whichever moment.
-        let sent = [send(false), send(true)];
+        let sent = [submit(false), submit(true)];
         let mut ended = Vec::new();
         while ended.len() < 2 {
             ended.extend(take(&engine, FOREVER).unwrap().iter().map(|event| event.op));
