@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Dict, Set
 
@@ -15,7 +16,11 @@ from sideloop import aio
 PAGE = PACKAGE / "docs" / "how-to" / "aiofiles.md"
 ROW = re.compile(r"^\| `([^`]+)` \| `([^`]+)` \| (\S.*) \|$", re.MULTILINE)
 
-aiofiles: Any = pytest.importorskip("aiofiles", reason="aiofiles is not installed")
+pytest.importorskip("aiofiles", reason="aiofiles is not installed")
+# A type checker would take the package of tests/aiofiles_shim for it.
+binary: Any = import_module("aiofiles.threadpool.binary")
+text: Any = import_module("aiofiles.threadpool.text")
+temporary: Any = import_module("aiofiles.tempfile.temptypes")
 
 
 def rows() -> Dict[str, str]:
@@ -32,26 +37,18 @@ def public(thing: Any) -> Set[str]:
 
 def of_files() -> Set[str]:
     """What aiofiles' objects have."""
-    from aiofiles.tempfile import temptypes
-    from aiofiles.threadpool import binary, text
-
     kinds = {
         "file": (binary.AsyncFileIO, binary.AsyncBufferedIOBase, binary.AsyncBufferedReader, text.AsyncTextIOWrapper),
-        "spooled": (temptypes.AsyncSpooledTemporaryFile,),
-        "directory": (temptypes.AsyncTemporaryDirectory,),
+        "spooled": (temporary.AsyncSpooledTemporaryFile,),
+        "directory": (temporary.AsyncTemporaryDirectory,),
     }
     return {f"{kind}.{name}" for kind, classes in kinds.items() for each in classes for name in public(each)}
 
 
 def of_modules() -> Set[str]:
     """What aiofiles' modules offer."""
-    import aiofiles.os
-    import aiofiles.ospath
-    import aiofiles.tempfile
-    import aiofiles.threadpool
-
-    modules = (aiofiles, aiofiles.os, aiofiles.ospath, aiofiles.tempfile, aiofiles.threadpool)
-    return {f"{module.__name__}.{name}" for module in modules for name in module.__all__}
+    modules = ("aiofiles", "aiofiles.os", "aiofiles.ospath", "aiofiles.tempfile", "aiofiles.threadpool")
+    return {f"{module}.{name}" for module in modules for name in import_module(module).__all__}
 
 
 def test_every_name_has_its_row() -> None:
@@ -59,8 +56,6 @@ def test_every_name_has_its_row() -> None:
 
 
 def test_what_stands_for_it_is_there(tmp_path: Path) -> None:
-    from aiofiles.threadpool import binary, text
-
     async def main() -> None:
         (tmp_path / "file").touch()
         async with aio.open(tmp_path / "file", "r+b") as bytes_file, aio.open(tmp_path / "file") as text_file:
