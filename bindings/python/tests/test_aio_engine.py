@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import multiprocessing
 import os
@@ -323,3 +324,40 @@ async def main():
         assert words == []
     else:
         assert words[-1].startswith("KeyboardInterrupt" if ending == "kill" else "KeyError")
+
+
+@pytest.mark.parametrize("faults", ["receive: ECONNRESET@1", "send: EPIPE@1", "read: EIO@1"])
+def test_fault_plans_reach_everything(faults: str, path: Path) -> None:
+    """Also what is otherwise done on the event loop's thread."""
+    done = run_python(
+        """
+import asyncio, sys
+from sideloop import aio
+
+async def talk(stream):
+    await stream.send_all(b"hello")
+    await stream.receive()
+
+async def main(path):
+    async with aio.start_server(talk, "127.0.0.1", 0) as server:
+        async with await aio.connect("127.0.0.1", server.port) as stream:
+            try:
+                await stream.send_all(b"hello")
+                await stream.receive()
+                await stream.receive()
+            except OSError as error:
+                print("stream", error.errno)
+    try:
+        async with aio.open(path, "rb") as file:
+            await file.read()
+    except OSError as error:
+        print("file", error.errno)
+
+asyncio.run(main(sys.argv[1]))
+""",
+        str(path),
+        env={"SIDELOOP_FAULTS": faults},
+    )
+    kind = "file" if faults.startswith("read") else "stream"
+    code = {"receive": errno.ECONNRESET, "send": errno.EPIPE, "read": errno.EIO}[faults.split(":")[0]]
+    assert f"{kind} {code}\n" in done.stdout, done.stderr
