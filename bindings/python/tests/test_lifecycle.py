@@ -134,6 +134,34 @@ def test_a_resource_that_nobody_closed_warns_and_closes(loop: sideloop.Loop) -> 
     assert loop.poll() == []
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_nobody_closed_closes_where_warnings_are_errors(
+    loop: sideloop.Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: List[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: raised.append(unraisable.exc_type))
+    loop.open("/dev/null").wait(PATIENCE)
+    sideloop.Loop().timer(3600)
+    gc.collect()
+    assert raised == [ResourceWarning, ResourceWarning]
+    # It was opened, and is being closed.
+    assert loop.counters().accepted == 2
+
+
+def test_the_interpreters_end_closes_every_loop_where_warnings_are_errors() -> None:
+    # The hook that is registered first runs last.
+    source = """
+import atexit
+loops = []
+atexit.register(lambda: print(*(loop.closed for loop in loops)))
+import sideloop
+loops += [sideloop.Loop(), sideloop.Loop()]
+"""
+    done = run_python(source)
+    assert (done.returncode, done.stdout) == (0, "True True\n")
+    assert "ResourceWarning: unclosed <sideloop.Loop" in done.stderr
+
+
 def test_no_warning_for_what_its_loop_closed() -> None:
     with sideloop.Loop() as loop:
         file = loop.open("/dev/null").wait(PATIENCE)

@@ -15,6 +15,7 @@ nothing can come that way, or the program wants the wake descriptor for itself, 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import itertools
 import os
@@ -427,12 +428,14 @@ class Engine:
 
     def _abandon(self) -> None:
         """Ends a loop that nobody closed, from a destructor or at exit: no lock that another thread may hold."""
-        warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self)
+        warning = f"unclosed {self!r}"
         status = library.sl_loop_close(self._id, nanoseconds("patience", LAST_PATIENCE))
         if status == _abi.SL_ERR_TIMED_OUT:
             # The library may still touch the memory of these operations: it must never be freed.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._table))
         self._forget_everything()
+        # Last, for where warnings are errors it raises.
+        warnings.warn(warning, ResourceWarning, source=self)
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
@@ -500,9 +503,10 @@ def _close_all() -> None:
     global _leaving
     _leaving = True
     # Before the interpreter takes its modules apart, and the memory that operations use with them.
-    for loop in list(_open_loops):
-        if not loop._closed:
-            loop._abandon()
+    with contextlib.ExitStack() as stack:
+        for loop in list(_open_loops):
+            if not loop._closed:
+                stack.callback(loop._abandon)
 
 
 def _after_fork() -> None:
