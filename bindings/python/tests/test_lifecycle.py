@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from typing import Any, List
 import pytest
 
 import sideloop
-from conftest import PATIENCE, connect, run_python
+from conftest import PATIENCE, connect, environment, run_python
 
 unix = pytest.mark.skipif(sys.platform == "win32", reason="this is for Unix")
 
@@ -169,42 +168,6 @@ def test_no_warning_for_what_its_loop_closed() -> None:
     gc.collect()
 
 
-AT_EXIT = {
-    "waiting": "loop = sideloop.Loop(); buffer = bytearray(9); op = loop.listen('127.0.0.1:0').accept()",
-    "global objects": "loop = sideloop.Loop(); l = loop.listen('127.0.0.1:0'); f = loop.open('/dev/null').wait()",
-    "in a daemon thread": """
-loop = sideloop.Loop()
-ready = threading.Event()
-def wait():
-    operation = loop.timer(3600)
-    ready.set()
-    operation.wait()
-threading.Thread(target=wait, daemon=True).start()
-ready.wait()
-""",
-    "in a coroutine": """
-async def main():
-    sideloop.current_loop().timer(3600)
-    sys.exit(0)
-sideloop.run(main())
-""",
-    "cycle": "loop = sideloop.Loop(); loop.me = loop; op = loop.timer(3600); op.add_done_callback(lambda o: loop)",
-    "in an atexit hook": """
-import atexit
-loop = sideloop.Loop()
-@atexit.register
-def late():
-    assert loop.post(1).wait() == 1
-""",
-}
-
-
-@pytest.mark.parametrize("name", AT_EXIT)
-def test_leaving_the_interpreter_with_work_under_way(name: str) -> None:
-    done = run_python("import sys, threading, warnings, sideloop\nwarnings.simplefilter('ignore')\n" + AT_EXIT[name])
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
 @unix
 def test_fork() -> None:
     """In the child the parent's loop is refused, and a new one works; the parent's goes on."""
@@ -312,9 +275,10 @@ except KeyboardInterrupt:
     loop.close()
     print("interrupted", flush=True)
 """
-    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(sideloop.__file__))}
     command = [sys.executable, "-c", source]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as child:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         child.send_signal(signal.SIGINT)
