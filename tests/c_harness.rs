@@ -193,7 +193,7 @@ fn fork() {
 
 #[test]
 fn exit_busy() {
-    run("exit_busy", &[]);
+    run("exit_busy", &["30"]);
 }
 
 #[test]
