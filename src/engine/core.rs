@@ -329,7 +329,11 @@ impl Core {
                     None => self.set_ready(index),
                 }
             }
-            _ if stop.is_some() => self.end_stopped(index, stop.unwrap_or(Stop::Cancelled)),
+            _ if stop.is_some() => {
+                // What it would do next owns the resource, too, which can be closed only where its operations have let go of it.
+                drop(step);
+                self.end_stopped(index, stop.unwrap_or(Stop::Cancelled));
+            }
             Step::Run(primitive) => {
                 self.lanes.op(index).state = State::Running;
                 self.driver.submit(index, primitive);
@@ -488,6 +492,7 @@ impl Core {
         }
         // Everything that was under way has ended, and with it every other owner.
         let handle = handle.and_then(Arc::into_inner);
+        debug_assert!(handle.is_some(), "somebody still owns what is to be closed");
         self.recycle_resource(resource);
         match handle {
             Some(handle) if by != NONE => self.driver.submit(by, Primitive::Close { handle }),
