@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import signal
 import subprocess
 import sys
 import threading
+import types
 from typing import Any, List
 
 import pytest
@@ -335,6 +337,44 @@ print("all ended")
 """
     done = run_python(source)
     assert (done.returncode, done.stdout, done.stderr) == (0, "all ended\n", "")
+
+
+class Interrupt(BaseException):
+    """What a signal handler raises."""
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_signal_anywhere_in_the_submission_of_a_batch(loop: sideloop.Loop, raises: bool) -> None:
+    """Whether its handler raises or submits, nothing is lost, and nothing submitted twice."""
+    left = 0
+
+    def trace(frame: types.FrameType, event: str, argument: object) -> Any:
+        nonlocal left
+        frame.f_trace_opcodes = True
+        left -= event == "opcode"
+        if event == "opcode" and left == 0:
+            if raises:
+                raise Interrupt
+            loop._flush(patient=False)
+        return trace
+
+    for moment in itertools.count(1):
+        left = moment
+        accepted = loop.counters().accepted
+        with loop.batch():
+            operations = [loop.post(number) for number in range(3)]
+            sys.settrace(trace)
+            try:
+                loop._flush(patient=False)
+            except Interrupt:
+                pass
+            finally:
+                sys.settrace(None)
+        assert [operation.wait(PATIENCE) for operation in operations] == [0, 1, 2]
+        assert loop.counters().accepted == accepted + 3
+        if left > 0:
+            break
+    assert moment > 100
 
 
 def test_reference_cycles_do_not_keep_results(loop: sideloop.Loop) -> None:
