@@ -144,6 +144,8 @@ def stop_at_once_from_a_thread(busy: Busy) -> None:
 
 
 def wait_for_a_signal(busy: Busy) -> None:
+    # It may come between the call of a coroutine function and the first step.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     print("ready", flush=True)
     busy.wait()
 
