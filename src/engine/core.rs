@@ -499,6 +499,7 @@ impl Core {
         }
         // Everything that was under way has ended, and with it every other owner.
         let handle = handle.and_then(Arc::into_inner);
+        debug_assert!(handle.is_some(), "somebody still owns what is to be closed");
         self.recycle_resource(resource);
         match handle {
             Some(handle) if by != NONE => self.driver.submit(by, Primitive::Close { handle }),

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Awaitable, Callable, Iterator, Tuple
+from typing import Any, Awaitable, Callable, Dict, Iterator, Tuple
 
 import pytest
 
@@ -245,9 +245,14 @@ def compile_c(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return compile_c
 
 
+def environment() -> Dict[str, str]:
+    """The environment of an interpreter that has this package and library."""
+    path = os.pathsep.join([str(Path(sideloop.__file__).parent.parent), str(PACKAGE / "tests")])
+    return {**os.environ, "PYTHONPATH": path}
+
+
 def run_python(source: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs a program in an interpreter of its own, with this package and library."""
-    environment = {**os.environ, **options.pop("env", {})}
-    environment["PYTHONPATH"] = os.pathsep.join([str(Path(sideloop.__file__).parent.parent), str(PACKAGE / "tests")])
+    env = {**environment(), **options.pop("env", {})}
     command = [sys.executable, "-W", "error", "-c", source, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=env, **options)
