@@ -7,7 +7,8 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The number in the shared library's name: it changes when a program linked to the old one could not run on the new one.
+/// The number in the shared library's name: it changes when a program linked to the old one could not run on the new one. A
+/// test in src/ffi/status.rs finds it in SL_ABI_VERSION.
 const SONAME_VERSION: &str = "0";
 
 fn main() {
@@ -18,6 +19,7 @@ fn main() {
     println!("cargo::rerun-if-env-changed=CI");
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     refresh_header(&root);
+    println!("cargo::rustc-env=SIDELOOP_SONAME_VERSION={SONAME_VERSION}");
     link_flags();
 }
 

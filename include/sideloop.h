@@ -246,8 +246,9 @@ extern "C" {
 #define SL_ERR_OS (-127)
 
 // The version of the ABI that this header describes. It grows when something is added; a library whose
-// sl_abi_version() is at least this serves a program compiled against this header.
-#define SL_ABI_VERSION 1
+// sl_abi_version() is at least this serves a program compiled against this header. The bits from 16 up are the number in
+// the shared library's name: where they differ, program and library cannot work together.
+#define SL_ABI_VERSION 2
 
 // Returned by every function: 0 or positive is success (a count, where the function says so), negative an SL_ERR_....
 typedef int32_t sl_status;
@@ -294,11 +295,12 @@ int32_t sl_last_os_error(void);
  *
  * read, write: EIO@0.01 short@0.3; all: delay=5ms@0.1; accept: EMFILE#3
  *
- * The kinds are open, read, write, sync, stat, truncate, close, accept, connect, receive, send, shutdown, work, and all. What befalls
- * them: the name of a system's error (EIO, ENOSPC, ECONNRESET and the like), with which the operation ends without having been carried
- * out; `error`, which is any one that the kind may give; `short`, a read or write that moves fewer bytes than it could; `delay=...`, a
- * beginning that much later at most (ns, us, ms, s). @ gives a probability from 0 to 1, and # the number of the one time that it
- * happens, counted from 1 for each rule; without either it is always. Whole-file operations count as what they are made of. With a
+ * The kinds are open, read, write, sync, stat, truncate, close, accept, connect, receive, send, shutdown, work, copy,
+ * remove, rename, make_directory, link, read_link, list, and all. What befalls them: the name of a system's error (EIO,
+ * ENOSPC, ECONNRESET and the like), with which the operation ends without having been carried out; `error`, which is any
+ * one that the kind may give; `short`, a read or write that moves fewer bytes than it could; `delay=...`, a beginning that
+ * much later at most (ns, us, ms, s). @ gives a probability from 0 to 1, and # the number of the one time that it happens,
+ * counted from 1 for each rule; without either it is always. Whole-file operations count as what they are made of. With a
  * plan, nothing is carried out on the submitting thread. sl_counters.faults counts.
  *
  * # Simulated loops
@@ -651,6 +653,21 @@ sl_status sl_dispatch(sl_loop loop,
 // sl_path_write.
 #define SL_PATH_WRITE 26
 
+// sl_path_remove.
+#define SL_PATH_REMOVE 27
+
+// sl_path_rename.
+#define SL_PATH_RENAME 28
+
+// sl_path_make_directory.
+#define SL_PATH_MAKE_DIRECTORY 29
+
+// sl_path_link.
+#define SL_PATH_LINK 30
+
+// sl_path_read_link.
+#define SL_PATH_READ_LINK 31
+
 // sl_tcp_accept.
 #define SL_TCP_ACCEPT 32
 
@@ -669,6 +686,12 @@ sl_status sl_dispatch(sl_loop loop,
 // sl_stream_shutdown.
 #define SL_STREAM_SHUTDOWN 37
 
+// sl_path_list.
+#define SL_PATH_LIST 48
+
+// sl_path_copy.
+#define SL_PATH_COPY 49
+
 // Reads: until the buffers are full or the end is reached, instead of what there is.
 #define SL_EXACT 1
 
@@ -681,6 +704,15 @@ sl_status sl_dispatch(sl_loop loop,
 
 // sl_path_stat: of a symbolic link itself (lstat).
 #define SL_NO_FOLLOW 8
+
+// sl_path_rename, sl_path_copy: not where there is something already.
+#define SL_NO_REPLACE 16
+
+// sl_path_remove: of a directory; sl_path_link: to a directory.
+#define SL_DIRECTORY 32
+
+// sl_path_link: a symbolic link.
+#define SL_SYMBOLIC 64
 
 // The operation is not carried out on the thread that submits it.
 #define SL_OPTION_NO_INLINE 1
@@ -705,7 +737,12 @@ typedef int64_t (*sl_work_function)(void *argument);
 // | SL_FILE_TRUNCATE | file | | length | | | |
 // | SL_PATH_STAT | loop | path | | address of the sl_stat | flags | |
 // | SL_PATH_READ | loop | path | | | | |
-// | SL_PATH_WRITE | loop | path | length | address of the data | SL_OPEN_... | mode |
+// | SL_PATH_WRITE | loop | path | length | address of the data | SL_OPEN_..., SL_WRITE_... | mode |
+// | SL_PATH_REMOVE | loop | path | | | flags | |
+// | SL_PATH_RENAME, SL_PATH_LINK | loop | path `from` | | address of the path `to` | flags | |
+// | SL_PATH_MAKE_DIRECTORY | loop | path | | | | mode |
+// | SL_PATH_READ_LINK, SL_PATH_LIST | loop | path | | | | |
+// | SL_PATH_COPY | loop | path `from` | | address of the path `to` | flags | mode |
 // | SL_TCP_ACCEPT | listener | | | | flags | |
 // | SL_TCP_CONNECT | loop | sl_address | | | | |
 // | SL_STREAM_RECEIVE, SL_STREAM_SEND | stream | bytes | length | | flags | |
@@ -795,8 +832,8 @@ sl_status sl_buffer_release(sl_buffer buffer);
  * Files
  * ============================================================================
  *
- * Paths are bytes on Unix and UTF-8 on Windows, and end with a NUL. Files are opened close-on-exec, without O_NONBLOCK. The
- * blocking work is done on the loop's file threads, or by the kernel, never on your thread.
+ * Files are opened close-on-exec, without O_NONBLOCK. The blocking work is done on the loop's file threads, or by the kernel,
+ * never on your thread. For files by their names see "Paths".
  */
 
 // At the file's current position, which moves on by what is read or written. Such operations run in the order submitted.
@@ -825,6 +862,9 @@ sl_status sl_buffer_release(sl_buffer buffer);
 
 // Fail with SL_ERR_NOT_DIRECTORY where it is not a directory (O_DIRECTORY). Not on Windows.
 #define SL_OPEN_DIRECTORY 128
+
+// The directory does not say which (sl_path_list).
+#define SL_TYPE_UNKNOWN 0
 
 // A regular file.
 #define SL_TYPE_FILE 1
@@ -982,11 +1022,41 @@ sl_status sl_file_adopt(sl_loop loop,
                         sl_descriptor descriptor,
                         sl_file *file);
 
+/*
+ * ============================================================================
+ * Paths
+ * ============================================================================
+ *
+ * Whole files, directories and links by their names. Paths are bytes on Unix and UTF-8 on Windows, and end with a NUL; they are
+ * copied at submission. What is not absolute begins at the current directory of the moment in which it is carried out.
+ */
+
+// sl_path_write: the file is there whole or not at all. It is written under a name that nobody knows, in the same directory, and
+// then renamed.
+#define SL_WRITE_REPLACE 256
+
+// sl_path_write, sl_path_copy: the event comes when the file, and its name in its directory, are safe on the device (fsync).
+#define SL_WRITE_SYNC 512
+
+// An entry of a directory, as sl_path_list gives it. Its name follows it: `name_length` bytes, then a NUL, then zeros up to
+// `length`.
+typedef struct sl_entry {
+    // Its number on the device; 0 on Windows.
+    uint64_t inode;
+    // How many bytes this entry takes with its name, a multiple of 8: the next one begins so many bytes on.
+    uint32_t length;
+    // How many bytes its name has, which is no path; on Windows UTF-8.
+    uint16_t name_length;
+    // One of SL_TYPE_....
+    uint16_t type;
+} sl_entry;
+
 // Says what is known of a path. The event's result is 0.
 //
-// path: copied. flags: SL_NO_FOLLOW for a symbolic link itself. stat: as for sl_file_stat.
+// flags: SL_NO_FOLLOW for a symbolic link itself. stat: as for sl_file_stat.
 //
-// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, SL_ERR_STRUCT_SIZE, those of submission. Ends with the errors of stat(2).
+// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, SL_ERR_STRUCT_SIZE, those of submission. Ends with the errors of
+// stat(2).
 sl_status sl_path_stat(sl_loop loop,
                        const char *path,
                        uint32_t flags,
@@ -997,7 +1067,7 @@ sl_status sl_path_stat(sl_loop loop,
 // Reads a whole file in one operation: opens it, reads to its end, closes it. The event's result is the length, and `data`
 // and `detail` a lent buffer with the contents (no buffer where the file is empty).
 //
-// path: copied. Any thread. Refused with: SL_ERR_NULL, those of submission. Ends with the errors of open(2) and read(2), and
+// Any thread. Refused with: SL_ERR_NULL, those of submission. Ends with the errors of open(2) and read(2), and
 // SL_ERR_NO_BUFFERS where the file is larger than the loop's max_lent_bytes.
 sl_status sl_path_read(sl_loop loop,
                        const char *path,
@@ -1007,11 +1077,18 @@ sl_status sl_path_read(sl_loop loop,
 // Writes a whole file in one operation: opens it, writes all of `data`, closes it. The event's result is `length`; or an
 // error, with SL_EVENT_PARTIAL and the bytes written before it.
 //
-// path: copied. data: lent to the operation until its last event. flags: SL_OPEN_...; 0 means SL_OPEN_CREATE |
-// SL_OPEN_TRUNCATE. SL_OPEN_WRITE is implied. mode: as for sl_file_open.
+// data: lent to the operation until its last event. flags: SL_OPEN_..., and SL_WRITE_SYNC; without any of the former,
+// SL_OPEN_CREATE | SL_OPEN_TRUNCATE. SL_OPEN_WRITE is implied. mode: as for sl_file_open.
 //
-// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, those of submission. Ends with the errors of open(2), write(2) and
-// close(2).
+// With SL_WRITE_REPLACE (and no SL_OPEN_...) what was there before stays as it is until the new file takes its place, and for
+// good where the operation fails, is cancelled or past its deadline; the new file's owner is who made it, its permissions
+// (0777) are those of the file that it replaces. A symbolic link is replaced itself. What is neither a regular file nor absent
+// is SL_ERR_IS_DIRECTORY or SL_ERR_UNSUPPORTED. A program that ends meanwhile may leave a file ".sideloop-..." behind. On
+// Windows a file that is read-only cannot be replaced, nor one that somebody has opened without sharing.
+//
+// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, those of submission. Ends with the errors of open(2), write(2),
+// close(2), and as the flags say, fsync(2) and rename(2). Where only the sync of the directory fails, the file is written all
+// the same.
 sl_status sl_path_write(sl_loop loop,
                         const char *path,
                         const void *data,
@@ -1020,6 +1097,90 @@ sl_status sl_path_write(sl_loop loop,
                         uint32_t mode,
                         const sl_options *options,
                         sl_op *op);
+
+// Copies a file's contents. The event's result is how many bytes. The new file takes the place of what is at `to` as with
+// SL_WRITE_REPLACE of sl_path_write: whole or not at all, also where `from` is the same file.
+//
+// mode: the permissions of the new file where there was none, as for sl_file_open. flags: SL_NO_REPLACE ends with
+// SL_ERR_EXISTS where anything is at `to`; the new file is then seen while it grows, and removed where the copy does not come
+// to its end. SL_WRITE_SYNC. The system copies by itself what it can (copy_file_range(2)). A cancel or a deadline ends a copy
+// after at most 8 MiB more.
+//
+// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, those of submission. Ends with the errors of open(2), read(2) and
+// those of sl_path_write.
+sl_status sl_path_copy(sl_loop loop,
+                       const char *from,
+                       const char *to,
+                       uint32_t flags,
+                       uint32_t mode,
+                       const sl_options *options,
+                       sl_op *op);
+
+// Removes a file, or a symbolic link itself (unlink); with SL_DIRECTORY a directory that is empty (rmdir). The event's result
+// is 0. What is open stays usable until it is closed. On Windows a link to a directory is removed with SL_DIRECTORY.
+//
+// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, those of submission. Ends with the errors of unlink(2) and rmdir(2).
+sl_status sl_path_remove(sl_loop loop,
+                         const char *path,
+                         uint32_t flags,
+                         const sl_options *options,
+                         sl_op *op);
+
+// Gives what is at `from` the name `to`, on the same file system. The event's result is 0. What was at `to` is replaced in the
+// same moment: a file by what is no directory, an empty directory by a directory (not on Windows).
+//
+// flags: SL_NO_REPLACE ends with SL_ERR_EXISTS where anything is at `to`, and with SL_ERR_UNSUPPORTED where the system or the
+// file system cannot rename like that.
+//
+// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, those of submission. Ends with the errors of rename(2).
+sl_status sl_path_rename(sl_loop loop,
+                         const char *from,
+                         const char *to,
+                         uint32_t flags,
+                         const sl_options *options,
+                         sl_op *op);
+
+// Makes a directory. The event's result is 0.
+//
+// mode: its permissions, like 0755, less the process's umask; without meaning on Windows.
+//
+// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, those of submission. Ends with the errors of mkdir(2).
+sl_status sl_path_make_directory(sl_loop loop, const char *path, uint32_t mode, const sl_options *options, sl_op *op);
+
+// Makes `to` another name of the file `from` (link); with SL_SYMBOLIC a link with the text `from`, which is not looked at
+// (symlink). The event's result is 0. Where something is at `to`, it ends with SL_ERR_EXISTS.
+//
+// flags: SL_SYMBOLIC, and with it SL_DIRECTORY for a link to a directory, which is of another kind on Windows, and means nothing
+// elsewhere. Windows lets not everybody make symbolic links (SL_ERR_PERMISSION).
+//
+// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, those of submission. Ends with the errors of link(2) and symlink(2).
+sl_status sl_path_link(sl_loop loop,
+                       const char *from,
+                       const char *to,
+                       uint32_t flags,
+                       const sl_options *options,
+                       sl_op *op);
+
+// Says where a symbolic link leads. The event's result is the length of that, and `data` and `detail` a lent buffer with it,
+// without a NUL.
+//
+// Any thread. Refused with: SL_ERR_NULL, those of submission. Ends with the errors of readlink(2), among them SL_ERR_INVALID
+// where it is no symbolic link, and SL_ERR_NO_BUFFERS.
+sl_status sl_path_read_link(sl_loop loop,
+                            const char *path,
+                            const sl_options *options,
+                            sl_op *op);
+
+// Lists a directory: all of its entries but "." and "..", in no order. The event's result is a length, and `data` and `detail`
+// a lent buffer with as many bytes: one sl_entry with its name after the other, each at an address that is a multiple of 8 (no
+// buffer where the directory is empty). Entries that come or go meanwhile may be in it or not.
+//
+// Any thread. Refused with: SL_ERR_NULL, those of submission. Ends with the errors of opendir(3) and readdir(3), and
+// SL_ERR_NO_BUFFERS where the list is larger than the loop's max_lent_bytes.
+sl_status sl_path_list(sl_loop loop,
+                       const char *path,
+                       const sl_options *options,
+                       sl_op *op);
 
 /*
  * ============================================================================
@@ -1068,7 +1229,9 @@ sl_status sl_address_format(const sl_address *address,
  * ============================================================================
  *
  * A stream is a connection: TCP over IPv4 or IPv6, or (on Unix) any stream socket or pipe that you adopt. Receives complete in
- * the order submitted, and so do sends; the two directions are independent. Neither side ever raises SIGPIPE.
+ * the order submitted, and so do sends; the two directions are independent. One that fails or is cancelled does not stop those
+ * behind it: what the other side receives are the bytes that each send's event says were taken, one send after the other.
+ * Neither side ever raises SIGPIPE.
  */
 
 // Several sockets may listen at the address, and share its connections (SO_REUSEPORT). Not on Windows.

@@ -50,6 +50,18 @@ use_debian_rust() {
     note "compiler: $(rustc_version "$RUSTC")"
 }
 
+# A Python 3 of this minor version that can make environments, from the PATH or of pyenv; 1 where there is none.
+find_python() {
+    local python
+    for python in "python3.$1" "${PYENV_ROOT:-${HOME:-}/.pyenv}/versions/3.$1".*/bin/python3; do
+        if "$python" -c "import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, $1))" >/dev/null 2>&1; then
+            command -v "$python"
+            return
+        fi
+    done
+    return 1
+}
+
 rustc_version() { "$1" --version; }
 
 # A target directory of the check's own: other flags, other compilers, nothing built twice.

@@ -2,43 +2,21 @@
 //! carried out over and over, on every driver; and a batch wakes the loop at most once.
 #![cfg(unix)]
 
+#[path = "common/counting.rs"]
+mod counting;
+
+use counting::ALLOCATIONS;
 use sideloop::ffi::buffer::sl_buffer_release;
 use sideloop::ffi::events::{Event, SL_EVENT_LENT, sl_wait};
 use sideloop::ffi::file::*;
 use sideloop::ffi::lifecycle::*;
 use sideloop::ffi::request::*;
 use sideloop::ffi::tcp::*;
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::mem::zeroed;
 use std::os::fd::IntoRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: it is the system's allocator, and counts.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: passed on.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: passed on.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
+use std::sync::atomic::Ordering;
 
 /// What is counted is the whole process's: one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());

@@ -570,6 +570,19 @@ static size_t connections_open(int **ends)
     return count;
 }
 
+// --- How long something takes to open and close, over and over until the time is over.
+
+static void open_and_close(void (*once)(void))
+{
+    uint64_t done = 0;
+    limit time = limit_begin();
+    span begun = span_begin();
+    for (; !limit_reached(&time, 1); done++) {
+        once();
+    }
+    figures_each(span_end(begun), done);
+}
+
 // --- The size of the library that a function comes from, without its symbols.
 
 static void library_size(void *function)

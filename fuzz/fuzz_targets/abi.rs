@@ -172,8 +172,9 @@ fuzz_target!(|input: &[u8]| {
     let before = descriptors();
     run(input);
     assert_eq!(descriptors(), before, "descriptors are left open");
-    for path in ["a.tmp", "b.tmp"] {
+    for path in ["a.tmp/x", "b.tmp/x", "a.tmp", "b.tmp"] {
         let _ = std::fs::remove_file(path);
+        let _ = std::fs::remove_dir(path);
     }
     std::env::set_current_dir(start).expect("it is there");
 });

@@ -5,6 +5,7 @@ use crate::world::{Submitted, World, accepted, arrived, check, with};
 use sideloop::ffi::address::Address;
 use sideloop::ffi::events::*;
 use sideloop::ffi::file::*;
+use sideloop::ffi::path::*;
 use sideloop::ffi::lifecycle::sl_loop_counters;
 use sideloop::ffi::lifecycle::sl_loop_driver;
 use sideloop::ffi::request::*;
@@ -30,7 +31,7 @@ const PATHS: [*const c_char; 8] = [
     c"\xff\xfe.tmp".as_ptr(),
     null(),
 ];
-const KINDS: [u32; 24] = [
+const KINDS: [u32; 31] = [
     SL_NOP,
     SL_POST,
     SL_WORK,
@@ -47,6 +48,13 @@ const KINDS: [u32; 24] = [
     SL_PATH_STAT,
     SL_PATH_READ,
     SL_PATH_WRITE,
+    SL_PATH_REMOVE,
+    SL_PATH_RENAME,
+    SL_PATH_MAKE_DIRECTORY,
+    SL_PATH_LINK,
+    SL_PATH_READ_LINK,
+    SL_PATH_LIST,
+    SL_PATH_COPY,
     SL_TCP_ACCEPT,
     SL_TCP_CONNECT,
     SL_STREAM_RECEIVE,
@@ -134,9 +142,9 @@ fn request(world: &mut World) -> Request {
             | SL_WORK
             | SL_TIMER
             | SL_FILE_OPEN
-            | SL_PATH_STAT
-            | SL_PATH_READ
-            | SL_PATH_WRITE
+            | SL_PATH_STAT..=SL_PATH_READ_LINK
+            | SL_PATH_LIST
+            | SL_PATH_COPY
             | SL_TCP_CONNECT
     );
     let size = size_of::<Request>() as u32;
@@ -168,7 +176,14 @@ fn aim(world: &mut World, request: &mut Request) {
     let path = PATHS[world.below(PATHS.len() * 2) % PATHS.len()].cast_mut().cast();
     match request.kind {
         SL_FILE_OPEN => (request.buffer, request.mode) = (path, 0o600),
-        SL_PATH_READ => request.buffer = path,
+        SL_PATH_READ | SL_PATH_REMOVE | SL_PATH_READ_LINK | SL_PATH_LIST => request.buffer = path,
+        SL_PATH_MAKE_DIRECTORY => (request.buffer, request.mode) = (path, 0o700),
+        SL_PATH_RENAME | SL_PATH_LINK | SL_PATH_COPY => {
+            // A link does not lead to where more would be left behind.
+            let from = if request.kind == SL_PATH_LINK { PATHS[1].cast_mut().cast() } else { path };
+            let to = PATHS[world.below(PATHS.len())];
+            (request.buffer, request.offset, request.mode) = (from, to as i64, 0o600);
+        }
         SL_PATH_WRITE => {
             (request.offset, request.buffer, request.mode) = (some_memory(world) as i64, path, 0o600);
         }
@@ -323,6 +338,13 @@ fn call_of(request: &Request, options: *const Options, op: *mut u64) -> i32 {
             SL_PATH_WRITE => {
                 sl_path_write(target, buffer.cast(), offset as *const c_void, length, flags, mode, options, op)
             }
+            SL_PATH_REMOVE => sl_path_remove(target, buffer.cast(), flags, options, op),
+            SL_PATH_RENAME => sl_path_rename(target, buffer.cast(), offset as *const c_char, flags, options, op),
+            SL_PATH_MAKE_DIRECTORY => sl_path_make_directory(target, buffer.cast(), mode, options, op),
+            SL_PATH_LINK => sl_path_link(target, buffer.cast(), offset as *const c_char, flags, options, op),
+            SL_PATH_READ_LINK => sl_path_read_link(target, buffer.cast(), options, op),
+            SL_PATH_LIST => sl_path_list(target, buffer.cast(), options, op),
+            SL_PATH_COPY => sl_path_copy(target, buffer.cast(), offset as *const c_char, flags, mode, options, op),
             SL_TCP_ACCEPT => sl_tcp_accept(target, flags, options, op),
             SL_TCP_CONNECT => sl_tcp_connect(target, buffer.cast(), options, op),
             SL_STREAM_RECEIVE => sl_stream_receive(target, buffer, length, flags, options, op),

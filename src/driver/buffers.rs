@@ -64,6 +64,17 @@ impl Pool {
         Ok(Some(lent))
     }
 
+    /// Lends memory that is filled already. None: others must come back first.
+    pub(crate) fn give(self: &Arc<Self>, bytes: Vec<u8>) -> Result<Option<Lent>> {
+        let length = bytes.len();
+        if self.count(length)?.is_none() {
+            return Ok(None);
+        }
+        let lent = Lent { bytes, filled: length, written: false, counted: length as u64, pool: self.clone() };
+        headroom::check_after(length)?;
+        Ok(Some(lent))
+    }
+
     /// The size of a buffer for at most `length` bytes of a stream: pieces of a stream are no larger than a receive buffer.
     pub(crate) fn piece(&self, length: usize) -> usize {
         self.size_of(length).min(self.receive_size)

@@ -9,12 +9,11 @@ use super::agenda::{Agenda, Entry};
 use super::buffers::Pool;
 use super::dice::Dice;
 use super::{Completion, Driver, DriverSettings, Key, Primitive, Token, cancelled};
-use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::sys::{Handle, Target};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What is put off.
@@ -27,28 +26,22 @@ pub(super) struct FaultyDriver {
     inner: Box<dyn Driver>,
     plan: Plan,
     dice: Dice,
-    clock: Clock,
-    pool: Arc<Pool>,
     agenda: Agenda<(Token, Late)>,
     late: HashMap<Token, Entry>,
     completed: Vec<Completion>,
-    /// How many faults there were.
-    count: Arc<AtomicU64>,
+    settings: DriverSettings,
 }
 
 impl FaultyDriver {
     pub(super) fn new(inner: Box<dyn Driver>, plan: Plan, seed: u64, settings: DriverSettings) -> Self {
-        let DriverSettings { clock, buffers: pool, faults: count, .. } = settings;
         FaultyDriver {
             inner,
             plan,
             dice: Dice::new(seed),
-            clock,
-            pool,
             agenda: Agenda::default(),
             late: HashMap::new(),
             completed: Vec::new(),
-            count,
+            settings,
         }
     }
 
@@ -64,7 +57,7 @@ impl FaultyDriver {
     }
 
     fn begin_due(&mut self) {
-        while let Some((token, late)) = self.agenda.pop_due(self.clock.now()) {
+        while let Some((token, late)) = self.agenda.pop_due(self.settings.clock.now()) {
             self.late.remove(&token);
             self.begin(token, late);
         }
@@ -88,6 +81,7 @@ pub(super) fn shorten(primitive: &mut Primitive, dice: &mut Dice, pool: &Pool) {
         Primitive::Write { from, .. } | Primitive::Send { from, .. } if from.len() > 1 => {
             from.truncate(some(from.len()))
         }
+        Primitive::Copy { length, .. } if *length > 1 => *length = some(*length),
         _ => {}
     }
 }
@@ -108,10 +102,10 @@ impl Driver for FaultyDriver {
     fn submit(&mut self, token: Token, mut primitive: Primitive) {
         let verdict = self.plan.judge(&primitive, &mut self.dice);
         if verdict.error.is_some() || verdict.short || verdict.delay_ns > 0 {
-            self.count.fetch_add(1, Ordering::Relaxed);
+            self.settings.faults.fetch_add(1, Ordering::Relaxed);
         }
         if verdict.short {
-            shorten(&mut primitive, &mut self.dice, &self.pool);
+            shorten(&mut primitive, &mut self.dice, &self.settings.buffers);
         }
         // One at a time, so that each is judged.
         if let Primitive::Accept { multishot, .. } | Primitive::Receive { multishot, .. } = &mut primitive {
@@ -122,7 +116,7 @@ impl Driver for FaultyDriver {
         if verdict.delay_ns == 0 {
             return self.begin(token, what);
         }
-        let entry = self.agenda.insert(self.clock.after(verdict.delay_ns), 0, (token, what));
+        let entry = self.agenda.insert(self.settings.clock.after(verdict.delay_ns), 0, (token, what));
         self.late.insert(token, entry);
     }
 
@@ -139,7 +133,7 @@ impl Driver for FaultyDriver {
             _ if !self.completed.is_empty() => Some(Duration::ZERO),
             None => timeout,
             Some(at) => {
-                let left = Duration::from_nanos(at.saturating_sub(self.clock.now()));
+                let left = Duration::from_nanos(at.saturating_sub(self.settings.clock.now()));
                 Some(timeout.map_or(left, |timeout| timeout.min(left)))
             }
         };

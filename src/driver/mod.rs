@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::error::{self, Error, Result};
 use crate::headroom;
 use crate::lock::AtomicBool;
-use crate::sys::{self, Data, Handle, OpenFlags, Path, Region, StatTarget, Target};
+use crate::sys::{self, Data, EntryPacker, Handle, LinkKind, OpenFlags, Path, Region, StatTarget, Target};
 use buffers::{Lent, Pool};
 use faults::Plan;
 use std::ffi::c_void;
@@ -88,6 +88,43 @@ pub(crate) enum Primitive {
     },
     Close {
         handle: Handle,
+    },
+    /// Make the file that is to take the place of another, where there is one: see `sys::open_replacement`.
+    OpenReplacement {
+        path: Path,
+        of: Path,
+        mode: u32,
+    },
+    /// At most so many bytes, from one file to the other, at their current positions.
+    Copy {
+        from: Arc<Handle>,
+        to: Arc<Handle>,
+        length: usize,
+    },
+    Remove {
+        path: Path,
+        directory: bool,
+    },
+    Rename {
+        from: Path,
+        to: Path,
+        replace: bool,
+    },
+    MakeDirectory {
+        path: Path,
+        mode: u32,
+    },
+    Link {
+        from: Path,
+        to: Path,
+        kind: LinkKind,
+    },
+    ReadLink {
+        path: Path,
+    },
+    ListPath {
+        path: Path,
+        pack: EntryPacker,
     },
     /// One connection; `multishot`: one after the other, where the driver can.
     Accept {
@@ -238,6 +275,21 @@ pub(crate) struct DriverSettings {
     pub(crate) clock: Clock,
     /// Where faults are counted.
     pub(crate) faults: Arc<AtomicU64>,
+}
+
+#[cfg(test)]
+impl DriverSettings {
+    /// For a driver that has no engine.
+    fn alone() -> Self {
+        DriverSettings {
+            max_file_threads: 1,
+            max_work_threads: 1,
+            mark: 0,
+            buffers: Pool::new(512, 1 << 20),
+            clock: Clock::default(),
+            faults: Arc::default(),
+        }
+    }
 }
 
 /// Which driver is wanted, or runs.

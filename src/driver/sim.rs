@@ -10,7 +10,6 @@ use super::dice::Dice;
 use super::faults::shorten;
 use super::poll::PollDriver;
 use super::{Completion, Driver, DriverSettings, Key, Primitive, Token, Value, Waker, cancelled, workers};
-use crate::clock::Clock;
 use crate::error::Result;
 use crate::sys::{self, Handle};
 use std::collections::VecDeque;
@@ -49,7 +48,6 @@ struct State {
 
 pub(super) struct SimDriver {
     outside: PollDriver,
-    clock: Clock,
     dice: Dice,
     agenda: Agenda<(Token, Item)>,
     states: Vec<State>,
@@ -67,7 +65,6 @@ impl SimDriver {
         let mut dice = Dice::new(seed);
         let driver = SimDriver {
             outside,
-            clock: settings.clock.clone(),
             agenda: Agenda::default(),
             states: Vec::new(),
             landed: Vec::new(),
@@ -94,7 +91,7 @@ impl SimDriver {
     /// Puts an item down; what falls on the same instant comes in any order.
     fn plan(&mut self, after: u64, token: Token, item: Item) -> Entry {
         let rank = self.dice.next() as u32;
-        self.agenda.insert(self.clock.after(after), rank, (token, item))
+        self.agenda.insert(self.settings.clock.after(after), rank, (token, item))
     }
 
     fn queue(&mut self, token: Token, primitive: Primitive) {
@@ -151,7 +148,7 @@ impl SimDriver {
     /// Does what is due, and answers whether there was anything.
     fn do_due(&mut self) -> bool {
         let mut some = false;
-        while let Some((token, item)) = self.agenda.pop_due(self.clock.now()) {
+        while let Some((token, item)) = self.agenda.pop_due(self.settings.clock.now()) {
             some = true;
             match item {
                 Item::Begin(primitive) => self.begin(token, primitive),
@@ -210,7 +207,9 @@ fn waits_for_others(primitive: &Primitive) -> bool {
         Primitive::Open { path, .. } | Primitive::ReadPath { path } | Primitive::WritePath { path, .. } => {
             sys::is_named_pipe(path)
         }
-        Primitive::Read { file, .. } | Primitive::Write { file, .. } => file.may_wait(),
+        Primitive::Read { file, .. } | Primitive::Write { file, .. } | Primitive::Copy { from: file, .. } => {
+            file.may_wait()
+        }
         _ => false,
     }
 }
@@ -271,7 +270,8 @@ impl Driver for SimDriver {
 
     fn wait(&mut self, timeout: Option<Duration>, completed: &mut Vec<Completion>) -> Result<()> {
         let timeout = timeout.map_or(u64::MAX, |timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
-        let until = self.clock.after(timeout).min(self.clock.limit().max(self.clock.now()));
+        let clock = &self.settings.clock;
+        let until = clock.after(timeout).min(clock.limit().max(clock.now()));
         loop {
             let woken = self.look_outside()?;
             let did = self.do_due();
@@ -283,9 +283,9 @@ impl Driver for SimDriver {
                 continue;
             }
             match self.agenda.first() {
-                Some(at) if at <= until => self.clock.advance(at),
+                Some(at) if at <= until => self.settings.clock.advance(at),
                 _ if until < u64::MAX => {
-                    self.clock.advance(until);
+                    self.settings.clock.advance(until);
                     return Ok(());
                 }
                 // Nothing comes by itself, and nobody waits for less: this is until somebody outside does something.

@@ -510,3 +510,31 @@ impl Drop for UringDriver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Socket;
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn what_a_failed_ring_may_still_write_to_is_nobody_elses() {
+        let settings = DriverSettings::alone();
+        let pool = settings.buffers.clone();
+        let (mut driver, _) = match UringDriver::open(settings) {
+            Ok(opened) => opened,
+            Err(error) => return println!("skipped: {}", error.detail),
+        };
+        let (here, _there) = UnixStream::pair().unwrap();
+        let handle = Arc::new(Handle::Stream(here.into()));
+        let stream = Socket { key: driver.attach(&handle), handle: handle.clone() };
+        driver.reserve(0).unwrap();
+        // More than a receive buffer's bytes, for which the kernel is given memory at once.
+        driver.submit(0, Primitive::Receive { stream, into: Target::Lend(1024), multishot: false });
+        driver.wait(Some(Duration::ZERO), &mut Vec::new()).unwrap();
+        assert_eq!(pool.out(), (1, 1024));
+        driver.refused = Some(taken_away());
+        drop(driver);
+        assert_eq!(pool.out(), (1, 1024));
+    }
+}

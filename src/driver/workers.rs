@@ -247,6 +247,14 @@ pub(super) fn run(primitive: Primitive, buffers: &Arc<Pool>, done: &mut u64) -> 
         Primitive::ReadPath { path } => read_path(&path, buffers)?,
         Primitive::WritePath { path, from, flags } => write_path(&path, from, &flags, done)?,
         Primitive::Close { handle } => done_by(handle.close()?),
+        Primitive::OpenReplacement { path, of, mode } => Value::Opened(sys::open_replacement(&path, &of, mode)?),
+        Primitive::Copy { from, to, length } => Value::Count(sys::copy(&from, &to, length)?),
+        Primitive::Remove { path, directory } => done_by(sys::remove(&path, directory)?),
+        Primitive::Rename { from, to, replace } => done_by(sys::rename(&from, &to, replace)?),
+        Primitive::MakeDirectory { path, mode } => done_by(sys::make_directory(&path, mode)?),
+        Primitive::Link { from, to, kind } => done_by(sys::link(&from, &to, kind)?),
+        Primitive::ReadLink { path } => lend(sys::read_link(&path)?, buffers)?,
+        Primitive::ListPath { path, pack } => lend(sys::list(&path, pack, buffers.most(usize::MAX))?, buffers)?,
         Primitive::Work { function, argument } => {
             // SAFETY: sl_work's caller promises that the function may be called with this argument on any thread.
             Value::Number(unsafe { function(argument.pointer().cast()) })
@@ -287,17 +295,40 @@ fn read_path(path: &Path, buffers: &Arc<Pool>) -> Result<Value> {
     Ok(if lent.len() == 0 { Value::Nothing } else { Value::Lent(lent) })
 }
 
-fn write_path(path: &Path, mut from: Data, flags: &OpenFlags, done: &mut u64) -> Result<Value> {
+/// Gives bytes of ours away.
+fn lend(bytes: Vec<u8>, buffers: &Arc<Pool>) -> Result<Value> {
+    let length = bytes.len();
+    Ok(match buffers.give(bytes)? {
+        _ if length == 0 => Value::Nothing,
+        Some(lent) => Value::Lent(lent),
+        None => Value::Starved(length as u64),
+    })
+}
+
+fn write_path(path: &Path, from: Data, flags: &OpenFlags, done: &mut u64) -> Result<Value> {
     let file = Handle::open(path, flags)?;
     let total = from.len();
-    while from.len() > 0 {
-        let count = file.write(&from, None)?;
-        if count == 0 {
-            return Err(Error::with(error::SL_ERR_IO, "the system writes 0 bytes"));
-        }
-        *done += count as u64;
-        from.advance(count);
-    }
+    sys::write_all(&file, from, done)?;
     file.close()?;
     Ok(Value::Count(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn where_no_thread_can_be_had_what_is_to_be_closed_is() {
+        let mut workers = Workers::new(&DriverSettings::alone(), &Waker::new(|| {}));
+        let open = || Handle::File(File::open(std::env::current_exe().unwrap()).unwrap());
+        let why = || Error::new(error::SL_ERR_OS);
+        let sync = Primitive::Sync { file: Arc::new(open()), data_only: false };
+        assert_eq!(workers.files.submit_to_nobody(1, sync, why()).err().unwrap().status, error::SL_ERR_OS);
+        assert!(workers.result().is_none());
+        let close = Primitive::Close { handle: open() };
+        assert!(workers.files.submit_to_nobody(2, close, why()).is_ok());
+        let Completion { token, result, .. } = workers.result().unwrap();
+        assert!(token == 2 && matches!(result, Ok(Value::Nothing)));
+    }
 }

@@ -28,8 +28,8 @@ pub(super) enum State {
     Paused,
     /// It waits for a lent buffer.
     Starved,
-    /// It closes a resource that has operations under way.
-    Closing,
+    /// It ends by itself, whatever is asked of it: it closes a resource, or cannot leave what it does half done.
+    Committed,
 }
 
 /// An operation under way.

@@ -3,21 +3,20 @@
 //! stand-in. Run by `scripts/check-models.sh`, for it takes `--cfg loom`.
 //!
 //! What is not seen: numbers that are std's atomics are no places where threads meet; in models of the whole engine, threads are taken off
-//! their processor at most `PREEMPTIONS` times against their will; and loom takes sequentially consistent stores and loads for weaker ones than they are, so that
-//! what rests on those alone (`paused`: store, then look) cannot be told right from wrong here.
+//! their processor at most `PREEMPTIONS` times against their will; and time does not pass, so that no timer's tick waits to be taken. Loom
+//! takes sequentially consistent stores and loads for weaker ones than they are: where each of two threads writes and then looks at what the
+//! other writes, one of them has to do it by a read-modify-write.
 
 use super::queue::{Line, Taken, Which};
+use super::testing::*;
 use super::*;
-use crate::driver::{Completion, Driver, Primitive, Value};
 use crate::op::file::FileOp;
 use crate::op::task::TaskOp;
 use crate::op::tcp::TcpOp;
 use crate::sys;
-use event::Event;
 use loom::thread::{self, JoinHandle as Joining};
-use std::mem::MaybeUninit;
 use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How often threads may be taken off their processor against their will, in one order. Known mistakes of this sort need one or two;
 /// another one makes it seven times as many orders.
@@ -28,10 +27,6 @@ const MANY: Option<usize> = Some(5);
 
 /// In words. The stacks of loom's threads are too small for this code as it is compiled for tests.
 const STACK: usize = 1 << 16;
-
-const FOREVER: u64 = u64::MAX;
-const QUEUE: Delivery = Delivery { route: Route::Queue, callback: None };
-const HANDLE: Delivery = Delivery { route: Route::Handle, callback: None };
 
 fn spawn<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> Joining<T> {
     thread::Builder::new().stack_size(STACK).spawn(body).expect("a model has few threads")
@@ -58,149 +53,25 @@ fn explore(name: &str, preemptions: Option<usize>, model: impl Fn() + Send + Syn
 // ---------------------------------------------------------------------------------------------------------------------
 // A loop whose driver only says that it has carried things out
 
-/// Where the stand-in sleeps; a wake stays until it is seen, as in a descriptor.
-#[derive(Default)]
-struct Bed {
-    woken: Mutex<bool>,
-    came: Condvar,
-    /// How many handles it was given to close.
-    closed: AtomicUsize,
+/// A loop, its thread, and its driver's stage.
+fn open() -> (Arc<Engine>, Joining<()>, Arc<Stage>) {
+    open_with(&settings())
 }
 
-struct Model {
-    bed: Arc<Bed>,
-    pool: Arc<Pool>,
-    /// What has been begun; it ends in the next wait.
-    begun: Vec<(u32, Primitive)>,
-    ended: Vec<Completion>,
-}
-
-impl Driver for Model {
-    fn attach(&mut self, _: &Arc<Handle>) -> u32 {
-        0
-    }
-    fn detach(&mut self, _: u32) {}
-    fn reserve(&mut self, _: u32) -> Result<()> {
-        Ok(())
-    }
-    fn submit(&mut self, token: u32, primitive: Primitive) {
-        self.begun.push((token, primitive));
-    }
-    fn cancel(&mut self, token: u32) {
-        let before = self.begun.len();
-        self.begun.retain(|(begun, _)| *begun != token);
-        if self.begun.len() < before {
-            self.ended.push(Completion { token, result: Err(driver::cancelled()), done: 0, more: false });
-        }
-    }
-    fn wait(&mut self, timeout: Option<Duration>, completed: &mut Vec<Completion>) -> Result<()> {
-        let done = |(token, primitive)| {
-            let value = match primitive {
-                Primitive::Work { .. } => Value::Number(1),
-                Primitive::Close { .. } => {
-                    self.bed.closed.fetch_add(1, Ordering::Relaxed);
-                    Value::Nothing
-                }
-                Primitive::Send { .. } => Value::Count(1),
-                Primitive::Read { .. } => match self.pool.take(0).unwrap() {
-                    Some(lent) => Value::Lent(lent.filled(1)),
-                    None => Value::Starved(self.pool.piece(0) as u64),
-                },
-                _ => Value::Nothing,
-            };
-            Completion { token, result: Ok(value), done: 0, more: false }
-        };
-        let sleeps = self.ended.is_empty() && self.begun.is_empty() && timeout.is_none();
-        let mut woken = self.bed.woken.lock();
-        while sleeps && !*woken {
-            woken = self.bed.came.wait(woken);
-        }
-        *woken = false;
-        drop(woken);
-        completed.append(&mut self.ended);
-        completed.extend(self.begun.drain(..).map(done));
-        Ok(())
-    }
-    fn workers(&self) -> u32 {
-        0
-    }
-}
-
-/// A loop, its thread, and where that sleeps.
-fn open() -> (Arc<Engine>, Joining<()>, Arc<Bed>) {
-    let settings = Settings {
-        driver: DriverChoice::Poll,
-        seed: 0,
-        faults: None,
-        wake_socket: false,
-        inline: true,
-        spin_ns: 0,
-        max_operations: 8,
-        max_unclaimed: 8,
-        max_resources: 8,
-        max_file_threads: 1,
-        max_work_threads: 1,
-        receive_buffer_size: 512,
-        max_lent_bytes: 1 << 20,
-    };
-    let shared = open::Shared {
-        // Room for one.
-        pool: Pool::new(512, 512),
-        clock: Clock::default(),
-        faults: Arc::default(),
-        inline: true,
-        generations: 1,
-    };
-    let bed = Arc::new(Bed::default());
-    let waker = Waker::new({
-        let bed = bed.clone();
-        move || {
-            *bed.woken.lock() = true;
-            bed.came.notify_one();
-        }
-    });
-    let id = Id { kind: Kind::Loop, slot: 255, generation: 1, index: 0 };
-    let engine = Arc::new(Engine::new(id, &settings, shared, waker, (DriverChoice::Poll, String::new())));
+fn open_with(settings: &Settings) -> (Arc<Engine>, Joining<()>, Arc<Stage>) {
+    let stage = Arc::new(Stage::default());
+    let driver = (DriverChoice::Poll, String::new());
+    let engine = Arc::new(Engine::new(LOOP, settings, shared(settings), stage.waker(), driver));
     let thread = spawn({
-        let (engine, bed) = (engine.clone(), bed.clone());
-        let model = Model { bed, pool: engine.pool.clone(), begun: Vec::new(), ended: Vec::new() };
-        move || core::run(engine, Box::new(model), 0)
+        let (engine, stand_in) = (engine.clone(), StandIn::new(stage.clone(), engine.pool.clone(), None));
+        move || core::run(engine, Box::new(stand_in), 0)
     });
-    (engine, thread, bed)
-}
-
-fn submit(engine: &Engine, op: TaskOp, delivery: Delivery) -> Result<u64> {
-    submit_on(engine, engine.id(), Op::Task(op), delivery)
-}
-
-fn submit_on(engine: &Engine, target: u64, op: Op, delivery: Delivery) -> Result<u64> {
-    // What the stand-in answers for is not to be asked of the system.
-    let inline = matches!(op, Op::Task(_));
-    let options = OpOptions { delivery, user_data: 7, timeout_ns: 0, inline };
-    engine.batch().submit(|| Ok((op, target, options)))
+    (engine, thread, stage)
 }
 
 /// Takes a file into the loop.
 fn adopt(engine: &Engine) -> Result<u64> {
     engine.adopt(|| Ok(Handle::File(std::fs::File::open("/dev/null")?)))
-}
-
-extern "C" fn unused(_: *mut std::ffi::c_void) -> i64 {
-    0
-}
-
-/// What takes a turn of the driver.
-fn work() -> TaskOp {
-    // SAFETY: a region of length 0 promises nothing.
-    TaskOp::work(unused, unsafe { sys::Region::new(std::ptr::null_mut(), 0) })
-}
-
-/// Takes events that wait, or waits for one.
-fn take(engine: &Engine, timeout_ns: u64) -> Result<Vec<Event>> {
-    let mut out = [const { MaybeUninit::uninit() }; 4];
-    let count = engine.wait(&mut out, timeout_ns)?;
-    // SAFETY: `wait` has written `count` events.
-    Ok(out[..count].iter().map(|event| unsafe { event.assume_init() }).collect())
 }
 
 /// Takes all that is left of a loop that has shut down.
@@ -269,7 +140,7 @@ fn a_cancelled_operation_ends_once_for_the_one_that_waits_for_it() {
 #[test]
 fn a_file_is_closed_when_nobody_has_it_any_more() {
     explore("close and use", PREEMPTIONS, || {
-        let (engine, running, bed) = open();
+        let (engine, running, stage) = open();
         let file = adopt(&engine).unwrap();
         let user = spawn({
             let engine = engine.clone();
@@ -284,7 +155,7 @@ fn a_file_is_closed_when_nobody_has_it_any_more() {
         let close = submit_on(&engine, file, Op::Task(TaskOp::close()), HANDLE).unwrap();
         assert_eq!(refusal_of(&engine, file), error::SL_ERR_STALE);
         assert_eq!(engine.wait_op(close, FOREVER).unwrap().unwrap().result, 0);
-        assert_eq!(bed.closed.load(Ordering::Relaxed), 1);
+        assert_eq!(stage.closed.load(Ordering::Relaxed), 1);
         user.join().unwrap();
         assert_eq!(engine.counters().resources, 0);
         engine.shut_down();
@@ -324,20 +195,46 @@ fn what_is_carried_out_here_comes_behind_what_was_handed_over_before() {
         let (engine, running, _) = open();
         let (here, _there) = std::os::unix::net::UnixStream::pair().unwrap();
         let stream = engine.adopt(|| Ok(Handle::Stream(here.into()))).unwrap();
-        let send = |inline| {
-            static BYTE: u8 = 0;
-            // SAFETY: it stays for ever, and a send only reads it.
-            let data = sys::Data::One(unsafe { sys::Region::new((&raw const BYTE).cast_mut(), 1) });
+        let submit = |inline| {
             let options = OpOptions { delivery: QUEUE, user_data: 7, timeout_ns: 0, inline };
-            engine.batch().submit(|| Ok((Op::Tcp(TcpOp::send(data)), stream, options))).unwrap()
+            engine.batch().submit(|| Ok((send(), stream, options))).unwrap()
         };
         // The second finds the stream busy, or free, at whichever moment.
-        let sent = [send(false), send(true)];
+        let sent = [submit(false), submit(true)];
         let mut ended = Vec::new();
         while ended.len() < 2 {
             ended.extend(take(&engine, FOREVER).unwrap().iter().map(|event| event.op));
         }
         assert_eq!(ended, sent);
+        engine.shut_down();
+        running.join().unwrap();
+    });
+}
+
+#[test]
+fn whoever_pauses_for_room_goes_on_when_events_are_taken() {
+    explore("room", PREEMPTIONS, || {
+        let (engine, running, stage) = open_with(&Settings { max_unclaimed: 1, max_lent_bytes: 2048, ..settings() });
+        stage.stuck.store(true, Ordering::Relaxed);
+        let (here, _there) = std::os::unix::net::UnixStream::pair().unwrap();
+        let stream = engine.adopt(|| Ok(Handle::Stream(here.into()))).unwrap();
+        let receive = || {
+            let op = Op::Tcp(TcpOp::receive(sys::Target::Lend(0), false, true));
+            submit_on(&engine, stream, op, QUEUE).unwrap()
+        };
+        // Takes up all the room and ends, also without having paused itself. The other one may look for room when that is taken.
+        engine.cancel(receive()).unwrap();
+        receive();
+        let mut results = Vec::new();
+        while results.last() != Some(&0) {
+            for event in take(&engine, FOREVER).unwrap() {
+                results.push(event.result);
+                if event.result > 0 {
+                    engine.release_buffer(event.detail).unwrap();
+                }
+            }
+        }
+        assert_eq!(results, [1, i64::from(error::SL_ERR_CANCELLED), 1, 0]);
         engine.shut_down();
         running.join().unwrap();
     });

@@ -1,119 +1,38 @@
-//! What no caller can bring about: an engine whose driver fails under it.
+//! What no caller can bring about: an engine whose driver fails under it, or has no memory for one operation.
 
+use super::testing::*;
 use super::*;
 use crate::driver::Chosen;
-use crate::driver::{Completion, Driver, Primitive};
+use crate::op::file::FileOp;
 use crate::op::task::TaskOp;
-use crate::sys;
-use std::mem::MaybeUninit;
-use std::time::Duration;
+use crate::sys::Target;
+use std::fs::File;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
 
-const QUEUE: Delivery = Delivery { route: Route::Queue, callback: None };
-const HANDLE: Delivery = Delivery { route: Route::Handle, callback: None };
-
-/// How the driver comes to grief, once it has been given work.
-#[derive(Clone, Copy)]
-enum Grief {
-    Panic,
-    Error,
-}
-
-struct Doomed {
-    grief: Grief,
-    given: bool,
-    woken: crossbeam_channel::Receiver<()>,
-}
-
-impl Driver for Doomed {
-    fn attach(&mut self, _: &Arc<Handle>) -> u32 {
-        0
-    }
-    fn detach(&mut self, _: u32) {}
-    fn reserve(&mut self, _: u32) -> Result<()> {
-        Ok(())
-    }
-    fn submit(&mut self, _: u32, _: Primitive) {
-        self.given = true;
-    }
-    fn cancel(&mut self, _: u32) {}
-    fn wait(&mut self, timeout: Option<Duration>, _: &mut Vec<Completion>) -> Result<()> {
-        match (self.given, self.grief) {
-            (true, Grief::Panic) => panic!("the driver panics, as this test wants it to"),
-            (true, Grief::Error) => Err(Error::new(error::SL_ERR_OS)),
-            _ if timeout.is_none() => self.woken.recv().map_err(|_| Error::new(error::SL_ERR_INTERNAL)),
-            _ => Ok(()),
-        }
-    }
-    fn workers(&self) -> u32 {
-        0
-    }
-}
-
-fn doomed(grief: Grief) -> Arc<Engine> {
-    let (sender, woken) = crossbeam_channel::unbounded();
-    let settings = Settings {
-        driver: DriverChoice::Poll,
-        seed: 0,
-        faults: None,
-        wake_socket: false,
-        inline: true,
-        spin_ns: 0,
-        max_operations: 1000,
-        max_unclaimed: 10,
-        max_resources: 10,
-        max_file_threads: 1,
-        max_work_threads: 1,
-        receive_buffer_size: 512,
-        max_lent_bytes: 1 << 20,
-    };
+/// A loop on a stand-in that comes to grief once it has work.
+fn open(grief: Option<fn() -> Result<()>>) -> (Arc<Engine>, Arc<Stage>) {
+    let (settings, stage) = (settings(), Arc::new(Stage::default()));
+    let shared = shared(&settings);
+    let (waker, stand_in) = (stage.waker(), StandIn::new(stage.clone(), shared.pool.clone(), grief));
     let chosen = Box::new(move || {
-        Ok(Chosen {
-            driver: Box::new(Doomed { grief, given: false, woken }),
-            waker: Waker::new(move || {
-                let _ = sender.send(());
-            }),
-            kind: DriverChoice::Poll,
-            reason: String::new(),
-        })
+        Ok(Chosen { driver: Box::new(stand_in), waker, kind: DriverChoice::Poll, reason: String::new() })
     });
-    let shared = open::Shared {
-        pool: Pool::new(512, 1 << 20),
-        clock: Clock::default(),
-        faults: Arc::default(),
-        inline: true,
-        generations: 1,
-    };
-    let id = Id { kind: Kind::Loop, slot: 255, generation: 1, index: 0 };
-    Engine::start_on(id, &settings, shared, chosen).unwrap()
+    (Engine::start_on(LOOP, &settings, shared, chosen).unwrap(), stage)
 }
 
-fn submit(engine: &Engine, op: TaskOp, delivery: Delivery) -> Result<u64> {
-    engine
-        .batch()
-        .submit(|| Ok((Op::Task(op), engine.id(), OpOptions { delivery, user_data: 7, timeout_ns: 0, inline: true })))
-}
-
-fn everything_ends_with_an_error(grief: Grief) {
-    let engine = doomed(grief);
+fn everything_ends_with_an_error(grief: fn() -> Result<()>) {
+    let (engine, _) = open(Some(grief));
     let never = u64::MAX / 4;
     let mut queued: Vec<u64> = (0..3).map(|_| submit(&engine, TaskOp::timer(never, 0), QUEUE).unwrap()).collect();
     let held = submit(&engine, TaskOp::timer(never, 0), HANDLE).unwrap();
-    extern "C" fn unused(_: *mut std::ffi::c_void) -> i64 {
-        0
-    }
-    // SAFETY: a region of length 0 promises nothing.
-    let nothing = unsafe { sys::Region::new(std::ptr::null_mut(), 0) };
-    queued.push(submit(&engine, TaskOp::work(unused, nothing), QUEUE).unwrap());
+    queued.push(submit(&engine, work(), QUEUE).unwrap());
 
-    let event = engine.wait_op(held, u64::MAX).unwrap().unwrap();
+    let event = engine.wait_op(held, FOREVER).unwrap().unwrap();
     assert_eq!((event.result, event.user_data), (i64::from(error::SL_ERR_INTERNAL), 7));
     let mut ended = Vec::new();
     while ended.len() < queued.len() {
-        let mut out = [const { MaybeUninit::uninit() }; 8];
-        let count = engine.wait(&mut out, u64::MAX).unwrap();
-        for event in &out[..count] {
-            // SAFETY: `wait` has written `count` events.
-            let event = unsafe { event.assume_init() };
+        for event in take(&engine, FOREVER).unwrap() {
             assert_eq!(event.result, i64::from(error::SL_ERR_INTERNAL));
             ended.push(event.op);
         }
@@ -125,15 +44,72 @@ fn everything_ends_with_an_error(grief: Grief) {
     assert_eq!(refused.status, error::SL_ERR_INTERNAL);
     let counters = engine.counters();
     assert_eq!((counters.accepted, counters.ended, counters.in_flight), (5, 5, 0));
-    assert_eq!(engine.close(u64::MAX).unwrap(), 0);
+    assert_eq!(engine.close(FOREVER).unwrap(), 0);
 }
 
 #[test]
 fn a_panic_on_the_loops_thread_ends_every_operation() {
-    everything_ends_with_an_error(Grief::Panic);
+    everything_ends_with_an_error(|| panic!("the driver panics, as this test wants it to"));
 }
 
 #[test]
 fn a_failing_driver_ends_every_operation() {
-    everything_ends_with_an_error(Grief::Error);
+    everything_ends_with_an_error(|| Err(Error::new(error::SL_ERR_OS)));
+}
+
+/// What an operation ends with.
+fn result_of(engine: &Engine, target: u64, op: Op) -> i64 {
+    let op = submit_on(engine, target, op, HANDLE).unwrap();
+    engine.wait_op(op, FOREVER).unwrap().unwrap().result
+}
+
+#[test]
+fn an_operation_without_a_place_is_counted_out_of_its_lane_where_it_has_one() {
+    let (engine, stage) = open(None);
+    let file = engine.adopt(|| Ok(Handle::File(File::open(std::env::current_exe()?)?))).unwrap();
+    stage.full.store(true, Ordering::SeqCst);
+    let in_no_lane = result_of(&engine, file, Op::File(FileOp::sync(false)));
+    let in_a_lane = result_of(&engine, file, Op::File(FileOp::read(Target::Lend(0), None, false)));
+    assert_eq!([in_no_lane, in_a_lane], [i64::from(error::SL_ERR_NO_MEMORY); 2]);
+    stage.full.store(false, Ordering::SeqCst);
+    // When this has ended, what the loop counts behind the events before is counted.
+    assert_eq!(result_of(&engine, file, Op::File(FileOp::sync(false))), 0);
+    assert_eq!(engine.resource(file, TargetKind::Any).unwrap().busy, [0, 0]);
+    assert_eq!(engine.close(FOREVER).unwrap(), 0);
+}
+
+/// A stream of a loop, and its other end.
+fn adopt_stream(engine: &Engine) -> (u64, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let there = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (engine.adopt(|| Ok(Handle::Stream(listener.accept()?.0.into()))).unwrap(), there)
+}
+
+#[test]
+fn a_close_without_a_place_closes_all_the_same() {
+    let (engine, stage) = open(None);
+    let (stream, mut there) = adopt_stream(&engine);
+    stage.full.store(true, Ordering::SeqCst);
+    let closed = result_of(&engine, stream, Op::Task(TaskOp::close()));
+    assert_eq!((closed, engine.counters().resources), (i64::from(error::SL_ERR_NO_MEMORY), 0));
+    assert_eq!(there.read(&mut [0]).unwrap(), 0);
+    assert_eq!(engine.close(FOREVER).unwrap(), 0);
+}
+
+#[test]
+fn a_close_is_the_last_of_a_resource_also_where_a_cancel_comes_too_late() {
+    let (engine, stage) = open(None);
+    let (stream, _there) = adopt_stream(&engine);
+    stage.stuck.store(true, Ordering::SeqCst);
+    let sending = submit_on(&engine, stream, send(), QUEUE).unwrap();
+    // When this has ended, that has begun.
+    assert_eq!(result_of(&engine, engine.id(), Op::Task(work())), 1);
+    let closing = submit_on(&engine, stream, Op::Task(TaskOp::close()), QUEUE).unwrap();
+    let mut ended = Vec::new();
+    while ended.len() < 2 {
+        ended.extend(take(&engine, FOREVER).unwrap().iter().map(|event| (event.op, event.result)));
+    }
+    assert_eq!(ended, [(sending, i64::from(error::SL_ERR_CANCELLED)), (closing, 0)]);
+    assert_eq!(stage.closed.load(Ordering::Relaxed), 1);
+    assert_eq!(engine.close(FOREVER).unwrap(), 0);
 }

@@ -1,13 +1,13 @@
 //! Files
 //!
-//! Paths are bytes on Unix and UTF-8 on Windows, and end with a NUL. Files are opened close-on-exec, without O_NONBLOCK. The
-//! blocking work is done on the loop's file threads, or by the kernel, never on your thread.
+//! Files are opened close-on-exec, without O_NONBLOCK. The blocking work is done on the loop's file threads, or by the kernel,
+//! never on your thread. For files by their names see "Paths".
 
 use super::events::Op as OpId;
 use super::lifecycle::{Descriptor, Loop};
 use super::request::*;
 use super::status::Status;
-use super::{Versioned, guard, not_null, read_string};
+use super::{Versioned, guard, not_null, path};
 use crate::engine::registry;
 use crate::error::{Error, Result};
 use crate::op::Op;
@@ -38,6 +38,8 @@ pub const SL_OPEN_NO_FOLLOW: u32 = 64;
 /// Fail with SL_ERR_NOT_DIRECTORY where it is not a directory (O_DIRECTORY). Not on Windows.
 pub const SL_OPEN_DIRECTORY: u32 = 128;
 
+/// The directory does not say which (sl_path_list).
+pub const SL_TYPE_UNKNOWN: u32 = 0;
 /// A regular file.
 pub const SL_TYPE_FILE: u32 = 1;
 /// A directory.
@@ -96,7 +98,7 @@ unsafe impl Versioned for Stat {
     const SIZES: &'static [u32] = &[size_of::<Self>() as u32];
 }
 
-const OPEN_FLAGS: u32 = SL_OPEN_READ
+pub(super) const OPEN_FLAGS: u32 = SL_OPEN_READ
     | SL_OPEN_WRITE
     | SL_OPEN_APPEND
     | SL_OPEN_CREATE
@@ -287,85 +289,6 @@ pub unsafe extern "C" fn sl_file_adopt(r#loop: Loop, descriptor: Descriptor, fil
     })
 }
 
-/// Says what is known of a path. The event's result is 0.
-///
-/// path: copied. flags: SL_NO_FOLLOW for a symbolic link itself. stat: as for sl_file_stat.
-///
-/// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, SL_ERR_STRUCT_SIZE, those of submission. Ends with the errors of stat(2).
-///
-/// # Safety
-/// `path` is a string; `stat` is NULL or a valid structure until the last event; `options` is NULL or valid; `op` is NULL or
-/// writable.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sl_path_stat(
-    r#loop: Loop,
-    path: *const c_char,
-    flags: u32,
-    stat: *mut Stat,
-    options: *const Options,
-    op: *mut OpId,
-) -> Status {
-    let buffer = path.cast_mut().cast();
-    let request = Request { buffer, offset: stat as isize as i64, flags, ..Request::new(SL_PATH_STAT, r#loop) };
-    // SAFETY: passed on from the caller.
-    unsafe { submit_one(request, options, op) }
-}
-
-/// Reads a whole file in one operation: opens it, reads to its end, closes it. The event's result is the length, and `data`
-/// and `detail` a lent buffer with the contents (no buffer where the file is empty).
-///
-/// path: copied. Any thread. Refused with: SL_ERR_NULL, those of submission. Ends with the errors of open(2) and read(2), and
-/// SL_ERR_NO_BUFFERS where the file is larger than the loop's max_lent_bytes.
-///
-/// # Safety
-/// `path` is a string; `options` is NULL or valid; `op` is NULL or writable.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sl_path_read(
-    r#loop: Loop,
-    path: *const c_char,
-    options: *const Options,
-    op: *mut OpId,
-) -> Status {
-    let request = Request { buffer: path.cast_mut().cast(), ..Request::new(SL_PATH_READ, r#loop) };
-    // SAFETY: passed on from the caller.
-    unsafe { submit_one(request, options, op) }
-}
-
-/// Writes a whole file in one operation: opens it, writes all of `data`, closes it. The event's result is `length`; or an
-/// error, with SL_EVENT_PARTIAL and the bytes written before it.
-///
-/// path: copied. data: lent to the operation until its last event. flags: SL_OPEN_...; 0 means SL_OPEN_CREATE |
-/// SL_OPEN_TRUNCATE. SL_OPEN_WRITE is implied. mode: as for sl_file_open.
-///
-/// Any thread. Refused with: SL_ERR_NULL, SL_ERR_INVALID, those of submission. Ends with the errors of open(2), write(2) and
-/// close(2).
-///
-/// # Safety
-/// `path` is a string; `data` is `length` readable bytes until the last event; `options` is NULL or valid; `op` is NULL or
-/// writable.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sl_path_write(
-    r#loop: Loop,
-    path: *const c_char,
-    data: *const c_void,
-    length: usize,
-    flags: u32,
-    mode: u32,
-    options: *const Options,
-    op: *mut OpId,
-) -> Status {
-    let request = Request {
-        buffer: path.cast_mut().cast(),
-        length: length as u64,
-        offset: data as isize as i64,
-        flags,
-        mode,
-        ..Request::new(SL_PATH_WRITE, r#loop)
-    };
-    // SAFETY: passed on from the caller.
-    unsafe { submit_one(request, options, op) }
-}
-
 /// Makes the operation that a request of this chapter describes.
 ///
 /// # Safety
@@ -380,7 +303,7 @@ pub(super) unsafe fn decode(request: &Request) -> Result<Op> {
                 return Err(Error::invalid("flags has none of SL_OPEN_READ, SL_OPEN_WRITE and SL_OPEN_APPEND"));
             }
             // SAFETY: see above.
-            FileOp::open(unsafe { read_path(request) }?, open_flags(flags, request.mode)?)
+            FileOp::open(unsafe { path::read_path(request) }?, open_flags(flags, request.mode)?)
         }
         SL_FILE_READ => {
             check_flags(flags, SL_EXACT)?;
@@ -416,39 +339,16 @@ pub(super) unsafe fn decode(request: &Request) -> Result<Op> {
             // SAFETY: see above.
             FileOp::stat(unsafe { read_stat_target(request.buffer.cast()) }?)
         }
-        SL_FILE_TRUNCATE => {
+        _ => {
             check_flags(flags, 0)?;
             FileOp::truncate(bounded(request.length, "length")?)
-        }
-        SL_PATH_STAT => {
-            check_flags(flags, SL_NO_FOLLOW)?;
-            // SAFETY: see above.
-            let target = unsafe { read_stat_target(request.offset as isize as *mut Stat) }?;
-            // SAFETY: see above.
-            FileOp::stat_path(unsafe { read_path(request) }?, flags & SL_NO_FOLLOW == 0, target)
-        }
-        SL_PATH_READ => {
-            check_flags(flags, 0)?;
-            // SAFETY: see above.
-            FileOp::read_path(unsafe { read_path(request) }?)
-        }
-        _ => {
-            check_flags(flags, OPEN_FLAGS & !SL_OPEN_READ & !SL_OPEN_DIRECTORY)?;
-            let flags = if flags == 0 { SL_OPEN_CREATE | SL_OPEN_TRUNCATE } else { flags };
-            // SAFETY: see above.
-            let from = unsafe { read_data(request.offset as isize as *mut c_void, request.length, "data") }?;
-            let flags = open_flags(flags | SL_OPEN_WRITE, request.mode)?;
-            // SAFETY: see above.
-            FileOp::write_path(unsafe { read_path(request) }?, from, flags)
         }
     };
     Ok(Op::File(op))
 }
 
-fn open_flags(flags: u32, mode: u32) -> Result<OpenFlags> {
-    if mode > 0o7777 {
-        return Err(Error::invalid(format!("mode {mode:#o} is more than 07777")));
-    }
+pub(super) fn open_flags(flags: u32, mode: u32) -> Result<OpenFlags> {
+    let mode = checked_mode(mode)?;
     if flags & SL_OPEN_EXCLUSIVE != 0 && flags & SL_OPEN_CREATE == 0 {
         return Err(Error::invalid("flags has SL_OPEN_EXCLUSIVE without SL_OPEN_CREATE"));
     }
@@ -473,6 +373,11 @@ fn open_flags(flags: u32, mode: u32) -> Result<OpenFlags> {
     .checked()
 }
 
+/// The permissions of something new.
+pub(super) fn checked_mode(mode: u32) -> Result<u32> {
+    if mode <= 0o7777 { Ok(mode) } else { Err(Error::invalid(format!("mode {mode:#o} is more than 07777"))) }
+}
+
 fn offset(offset: i64) -> Result<Option<u64>> {
     match offset {
         SL_OFFSET_CURRENT => Ok(None),
@@ -488,14 +393,6 @@ fn bounded(value: u64, what: &'static str) -> Result<u64> {
     } else {
         Err(Error::invalid(format!("{what} is {value}, more than SSIZE_MAX")))
     }
-}
-
-/// # Safety
-/// The request's buffer is NULL or a string.
-unsafe fn read_path(request: &Request) -> Result<sys::Path> {
-    // SAFETY: passed on from the caller.
-    let path = unsafe { read_string(request.buffer.cast(), "path") }?;
-    sys::path(path)
 }
 
 /// # Safety
@@ -554,23 +451,28 @@ pub(super) unsafe fn read_slices(slices: *const Slice, count: u64) -> Result<Dat
 
 /// # Safety
 /// `stat` is NULL or a valid sl_stat until the operation's last event.
-unsafe fn read_stat_target(stat: *mut Stat) -> Result<StatTarget> {
+pub(super) unsafe fn read_stat_target(stat: *mut Stat) -> Result<StatTarget> {
     // SAFETY: the caller vouches for `stat`; its size field tells how much of it there is.
     let size = unsafe { super::read_versioned(stat.cast_const(), "stat") }?.size;
     // SAFETY: as above, until the last event.
     Ok(StatTarget::new(unsafe { Region::new(stat.cast(), size as usize) }, fill_stat))
 }
 
+/// The number of a kind in what the caller sees.
+pub(super) fn type_of(kind: FileKind) -> u32 {
+    match kind {
+        FileKind::File => SL_TYPE_FILE,
+        FileKind::Directory => SL_TYPE_DIRECTORY,
+        FileKind::Link => SL_TYPE_LINK,
+        FileKind::Other => SL_TYPE_OTHER,
+    }
+}
+
 /// Fills a caller's structure, as much of it as there is. Runs on the loop's thread, before the operation's last event.
 fn fill_stat(place: Region, from: &FileStat) {
     let stat = Stat {
         size: place.len() as u32,
-        r#type: match from.kind {
-            FileKind::File => SL_TYPE_FILE,
-            FileKind::Directory => SL_TYPE_DIRECTORY,
-            FileKind::Link => SL_TYPE_LINK,
-            FileKind::Other => SL_TYPE_OTHER,
-        },
+        r#type: type_of(from.kind),
         length: from.length,
         allocated: from.allocated,
         mode: from.mode,

@@ -12,11 +12,12 @@
 //! read, write: EIO@0.01 short@0.3; all: delay=5ms@0.1; accept: EMFILE#3
 //! ```
 //!
-//! The kinds are open, read, write, sync, stat, truncate, close, accept, connect, receive, send, shutdown, work, and all. What befalls
-//! them: the name of a system's error (EIO, ENOSPC, ECONNRESET and the like), with which the operation ends without having been carried
-//! out; `error`, which is any one that the kind may give; `short`, a read or write that moves fewer bytes than it could; `delay=...`, a
-//! beginning that much later at most (ns, us, ms, s). @ gives a probability from 0 to 1, and # the number of the one time that it
-//! happens, counted from 1 for each rule; without either it is always. Whole-file operations count as what they are made of. With a
+//! The kinds are open, read, write, sync, stat, truncate, close, accept, connect, receive, send, shutdown, work, copy,
+//! remove, rename, make_directory, link, read_link, list, and all. What befalls them: the name of a system's error (EIO,
+//! ENOSPC, ECONNRESET and the like), with which the operation ends without having been carried out; `error`, which is any
+//! one that the kind may give; `short`, a read or write that moves fewer bytes than it could; `delay=...`, a beginning that
+//! much later at most (ns, us, ms, s). @ gives a probability from 0 to 1, and # the number of the one time that it happens,
+//! counted from 1 for each rule; without either it is always. Whole-file operations count as what they are made of. With a
 //! plan, nothing is carried out on the submitting thread. sl_counters.faults counts.
 //!
 //! # Simulated loops

@@ -99,6 +99,7 @@ pub mod events;
 pub mod request;
 pub mod buffer;
 pub mod file;
+pub mod path;
 pub mod address;
 pub mod tcp;
 pub mod task;

@@ -12,7 +12,7 @@
 use super::events::{Callback, Op as OpId};
 use super::lifecycle::Loop;
 use super::status::Status;
-use super::{Versioned, file, guard, not_null, read_optional, read_versioned, task, tcp, write_optional};
+use super::{Versioned, file, guard, not_null, path, read_optional, read_versioned, task, tcp, write_optional};
 use crate::engine::{Delivery, OpOptions, Submission, registry};
 use crate::error::{Error, Result};
 use crate::op::Op;
@@ -28,6 +28,12 @@ pub const SL_MULTISHOT: u32 = 2;
 pub const SL_DATA_ONLY: u32 = 4;
 /// sl_path_stat: of a symbolic link itself (lstat).
 pub const SL_NO_FOLLOW: u32 = 8;
+/// sl_path_rename, sl_path_copy: not where there is something already.
+pub const SL_NO_REPLACE: u32 = 16;
+/// sl_path_remove: of a directory; sl_path_link: to a directory.
+pub const SL_DIRECTORY: u32 = 32;
+/// sl_path_link: a symbolic link.
+pub const SL_SYMBOLIC: u32 = 64;
 
 /// The operation is not carried out on the thread that submits it.
 pub const SL_OPTION_NO_INLINE: u32 = 1;
@@ -82,7 +88,12 @@ const NO_OPTIONS: Options =
 /// | SL_FILE_TRUNCATE | file | | length | | | |
 /// | SL_PATH_STAT | loop | path | | address of the sl_stat | flags | |
 /// | SL_PATH_READ | loop | path | | | | |
-/// | SL_PATH_WRITE | loop | path | length | address of the data | SL_OPEN_... | mode |
+/// | SL_PATH_WRITE | loop | path | length | address of the data | SL_OPEN_..., SL_WRITE_... | mode |
+/// | SL_PATH_REMOVE | loop | path | | | flags | |
+/// | SL_PATH_RENAME, SL_PATH_LINK | loop | path `from` | | address of the path `to` | flags | |
+/// | SL_PATH_MAKE_DIRECTORY | loop | path | | | | mode |
+/// | SL_PATH_READ_LINK, SL_PATH_LIST | loop | path | | | | |
+/// | SL_PATH_COPY | loop | path `from` | | address of the path `to` | flags | mode |
 /// | SL_TCP_ACCEPT | listener | | | | flags | |
 /// | SL_TCP_CONNECT | loop | sl_address | | | | |
 /// | SL_STREAM_RECEIVE, SL_STREAM_SEND | stream | bytes | length | | flags | |
@@ -242,7 +253,8 @@ unsafe fn decode(request: &Request) -> Result<Op> {
     unsafe {
         match request.kind {
             SL_NOP | SL_POST | SL_WORK | SL_TIMER | SL_CLOSE => task::decode(request),
-            SL_FILE_OPEN..=SL_PATH_WRITE => file::decode(request),
+            SL_FILE_OPEN..=SL_FILE_TRUNCATE => file::decode(request),
+            SL_PATH_STAT..=SL_PATH_READ_LINK | SL_PATH_LIST | SL_PATH_COPY => path::decode(request),
             SL_TCP_ACCEPT..=SL_STREAM_SHUTDOWN => tcp::decode(request),
             kind => Err(Error::invalid(format!("request: kind {kind} is unknown"))),
         }

@@ -10,8 +10,9 @@ use std::ffi::{CStr, c_char};
 pub type Status = i32;
 
 /// The version of the ABI that this header describes. It grows when something is added; a library whose
-/// sl_abi_version() is at least this serves a program compiled against this header.
-pub const SL_ABI_VERSION: u32 = 1;
+/// sl_abi_version() is at least this serves a program compiled against this header. The bits from 16 up are the number in
+/// the shared library's name: where they differ, program and library cannot work together.
+pub const SL_ABI_VERSION: u32 = 2;
 
 /// Says which ABI the loaded library has (compare with SL_ABI_VERSION). Any thread; never fails.
 #[unsafe(no_mangle)]
@@ -77,5 +78,15 @@ fn interned(status: Status, message: bool) -> *const c_char {
         Some(row) => rows[row].0.as_ptr(),
         None if message => c"unknown status".as_ptr(),
         None => c"SL_ERR_?".as_ptr(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_abi_version_begins_with_the_number_in_the_shared_librarys_name() {
+        assert_eq!((SL_ABI_VERSION >> 16).to_string(), env!("SIDELOOP_SONAME_VERSION"));
     }
 }

@@ -1,7 +1,9 @@
 //! Listeners and streams
 //!
 //! A stream is a connection: TCP over IPv4 or IPv6, or (on Unix) any stream socket or pipe that you adopt. Receives complete in
-//! the order submitted, and so do sends; the two directions are independent. Neither side ever raises SIGPIPE.
+//! the order submitted, and so do sends; the two directions are independent. One that fails or is cancelled does not stop those
+//! behind it: what the other side receives are the bytes that each send's event says were taken, one send after the other.
+//! Neither side ever raises SIGPIPE.
 
 use super::address::{self, Address};
 use super::events::Op as OpId;

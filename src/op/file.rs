@@ -1,17 +1,16 @@
-//! Operations on files and paths.
+//! Operations on open files, and opening them.
 
 use super::intake::Intake;
 use super::kinds::*;
-use super::whole::{self, WholeRead, WholeWrite};
 use super::{Context, Lane, Outcome, Step, TargetKind};
 use crate::driver::buffers::{Lent, Pool};
 use crate::driver::{Completion, Primitive, Value};
-use crate::error::{self, Error, Result};
-use crate::sys::{Data, Handle, OpenFlags, Path, StatTarget, Target};
+use crate::error::Result;
+use crate::sys::{self, Data, Handle, OpenFlags, Path, StatTarget, Target};
 use crate::table::Kind;
 use std::sync::Arc;
 
-/// An operation on a file or a path.
+/// An operation on a file.
 pub(crate) struct FileOp(Work);
 
 enum Work {
@@ -21,9 +20,6 @@ enum Work {
     Sync { data_only: bool },
     Truncate { length: u64 },
     Stat { target: StatTarget },
-    StatPath { path: Path, follow: bool, target: StatTarget },
-    ReadPath { path: Path, steps: Option<Box<WholeRead>> },
-    WritePath { path: Path, from: Data, flags: OpenFlags, steps: Option<Box<WholeWrite>> },
 }
 
 impl FileOp {
@@ -57,21 +53,6 @@ impl FileOp {
         FileOp(Work::Stat { target })
     }
 
-    /// Says what is known of a path.
-    pub(crate) fn stat_path(path: Path, follow: bool, target: StatTarget) -> Self {
-        FileOp(Work::StatPath { path, follow, target })
-    }
-
-    /// Reads a whole file into a lent buffer.
-    pub(crate) fn read_path(path: Path) -> Self {
-        FileOp(Work::ReadPath { path, steps: None })
-    }
-
-    /// Writes a whole file.
-    pub(crate) fn write_path(path: Path, from: Data, flags: OpenFlags) -> Self {
-        FileOp(Work::WritePath { path, from, flags, steps: None })
-    }
-
     pub(super) fn next(&mut self, cx: &mut Context<'_>) -> Result<Step> {
         Ok(Step::Run(match &mut self.0 {
             Work::Open { path, flags } => Primitive::Open { path: path.clone(), flags: *flags },
@@ -87,21 +68,6 @@ impl FileOp {
             Work::Sync { data_only } => Primitive::Sync { file: cx.file()?, data_only: *data_only },
             Work::Truncate { length } => Primitive::Truncate { file: cx.file()?, length: *length },
             Work::Stat { target } => Primitive::Stat { file: cx.file()?, target: *target },
-            Work::StatPath { path, follow, target } => {
-                Primitive::StatPath { path: path.clone(), follow: *follow, target: *target }
-            }
-            Work::ReadPath { path, steps } => {
-                if cx.driver.steps_are_cheap() {
-                    return steps.get_or_insert_default().next(path, cx);
-                }
-                Primitive::ReadPath { path: path.clone() }
-            }
-            Work::WritePath { path, from, flags, steps } => {
-                if cx.driver.judges_steps() {
-                    return Ok(steps.get_or_insert_default().next(path, flags, from));
-                }
-                Primitive::WritePath { path: path.clone(), from: from.clone(), flags: *flags }
-            }
         }))
     }
 
@@ -112,15 +78,6 @@ impl FileOp {
             Err(error) => return Ok(Step::End(Outcome::Failed(error, completion.done + self.done()))),
         };
         let outcome = match (&mut self.0, value) {
-            (Work::ReadPath { path, steps: Some(steps) }, value) if cx.driver.steps_are_cheap() => {
-                return steps.completed(path, cx, value);
-            }
-            (Work::WritePath { path, from, flags, steps: Some(steps) }, value) => {
-                steps.completed(from, value)?;
-                return Ok(steps.next(path, flags, from));
-            }
-            // A step that another driver has carried out: this one begins anew.
-            (Work::ReadPath { .. }, Value::Opened(_) | Value::Count(_)) => return self.next(cx),
             (_, Value::Again) => return self.next(cx),
             (Work::Open { .. }, Value::Opened(handle)) => Outcome::Opened(handle, None),
             (Work::Read { intake, .. }, Value::Count(count)) => {
@@ -129,17 +86,16 @@ impl FileOp {
                 }
                 Outcome::Done(intake.done() as i64)
             }
-            (Work::Read { .. } | Work::ReadPath { .. }, Value::Lent(lent)) => Outcome::Lent(lent),
+            (Work::Read { .. }, Value::Lent(lent)) => Outcome::Lent(lent),
             (Work::Write { from, done, .. }, Value::Count(count)) => {
                 if count == 0 {
-                    return Err(Error::with(error::SL_ERR_IO, "the system writes 0 bytes"));
+                    return Err(sys::writes_nothing());
                 }
                 *done += count;
                 from.advance(count);
                 return self.next(cx);
             }
-            (Work::WritePath { .. }, Value::Count(count)) => Outcome::Done(count as i64),
-            (Work::Open { .. } | Work::Write { .. } | Work::WritePath { .. }, _) => Outcome::internal(),
+            (Work::Open { .. } | Work::Write { .. }, _) => Outcome::internal(),
             (_, Value::Nothing) => Outcome::Done(0),
             _ => Outcome::internal(),
         };
@@ -157,20 +113,17 @@ impl FileOp {
                 Target::Lend(0) => buffers.piece(0),
                 Target::Lend(length) => length,
             }),
-            // Most files are no larger.
-            Work::ReadPath { .. } => Some(buffers.piece(0)),
             _ => None,
         }
     }
 
     /// Errors are the loop's to find: whatever the kernel says here, there it says what counts.
-    pub(super) fn attempt(&mut self, file: Option<&Handle>, buffers: &Arc<Pool>, most: usize) -> Option<Outcome> {
+    pub(super) fn attempt(&mut self, file: &Handle, buffers: &Arc<Pool>) -> Option<Outcome> {
         match &mut self.0 {
             Work::Read { intake, offset: Offset(offset) } => match intake.target() {
-                Target::Lend(length) => read_lent(file?, *offset, buffers.take(length).ok()??),
-                Target::Caller(_) => read_now(file?, *offset, intake),
+                Target::Lend(length) => read_lent(file, *offset, buffers.take(length).ok()??),
+                Target::Caller(_) => read_now(file, *offset, intake),
             },
-            Work::ReadPath { path, steps } => whole::read_cached(path, steps, buffers, most + buffers.piece(0)),
             _ => None,
         }
     }
@@ -179,21 +132,12 @@ impl FileOp {
         match &self.0 {
             Work::Read { intake, .. } => intake.done() as u64,
             Work::Write { done, .. } => *done as u64,
-            Work::WritePath { steps: Some(steps), .. } => steps.done() as u64,
             _ => 0,
         }
     }
 
     pub(super) fn opens(&self) -> bool {
         matches!(self.0, Work::Open { .. })
-    }
-
-    pub(super) fn abandon(&mut self) {
-        match &mut self.0 {
-            Work::ReadPath { steps, .. } => *steps = None,
-            Work::WritePath { steps, .. } => *steps = None,
-            _ => {}
-        }
     }
 
     pub(super) fn kind(&self) -> u32 {
@@ -206,17 +150,12 @@ impl FileOp {
             Work::Sync { .. } => SL_FILE_SYNC,
             Work::Truncate { .. } => SL_FILE_TRUNCATE,
             Work::Stat { .. } => SL_FILE_STAT,
-            Work::StatPath { .. } => SL_PATH_STAT,
-            Work::ReadPath { .. } => SL_PATH_READ,
-            Work::WritePath { .. } => SL_PATH_WRITE,
         }
     }
 
     pub(super) fn target(&self) -> TargetKind {
         match &self.0 {
-            Work::Open { .. } | Work::StatPath { .. } | Work::ReadPath { .. } | Work::WritePath { .. } => {
-                TargetKind::Loop
-            }
+            Work::Open { .. } => TargetKind::Loop,
             _ => TargetKind::One(Kind::File),
         }
     }

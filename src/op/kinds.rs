@@ -32,6 +32,16 @@ pub const SL_PATH_STAT: u32 = 24;
 pub const SL_PATH_READ: u32 = 25;
 /// sl_path_write.
 pub const SL_PATH_WRITE: u32 = 26;
+/// sl_path_remove.
+pub const SL_PATH_REMOVE: u32 = 27;
+/// sl_path_rename.
+pub const SL_PATH_RENAME: u32 = 28;
+/// sl_path_make_directory.
+pub const SL_PATH_MAKE_DIRECTORY: u32 = 29;
+/// sl_path_link.
+pub const SL_PATH_LINK: u32 = 30;
+/// sl_path_read_link.
+pub const SL_PATH_READ_LINK: u32 = 31;
 /// sl_tcp_accept.
 pub const SL_TCP_ACCEPT: u32 = 32;
 /// sl_tcp_connect.
@@ -44,3 +54,7 @@ pub const SL_STREAM_SEND: u32 = 35;
 pub const SL_STREAM_SENDV: u32 = 36;
 /// sl_stream_shutdown.
 pub const SL_STREAM_SHUTDOWN: u32 = 37;
+/// sl_path_list.
+pub const SL_PATH_LIST: u32 = 48;
+/// sl_path_copy.
+pub const SL_PATH_COPY: u32 = 49;

@@ -6,9 +6,11 @@
 pub(crate) mod file;
 mod intake;
 pub(crate) mod kinds;
+pub(crate) mod path;
 pub(crate) mod task;
 pub(crate) mod tcp;
-mod whole;
+mod whole_read;
+mod whole_write;
 
 use crate::clock::Clock;
 use crate::driver::buffers::{Lent, Pool};
@@ -20,8 +22,10 @@ use std::sync::Arc;
 
 /// An operation of any family.
 pub(crate) enum Op {
-    /// Files and paths.
+    /// Open files, and opening them.
     File(file::FileOp),
+    /// Paths.
+    Path(path::PathOp),
     /// Listeners and streams.
     Tcp(tcp::TcpOp),
     /// Timers, posts, work, closing.
@@ -32,6 +36,8 @@ pub(crate) enum Op {
 pub(crate) enum Step {
     /// This primitive; then `completed`.
     Run(Primitive),
+    /// Likewise, also where the operation is to stop: it finishes what cannot be stopped any more, or takes back what was done.
+    Finish(Primitive),
     /// This instant; then `next`.
     Until(u64),
     /// Room for this many bytes of lent memory, which is used up; then `next`.
@@ -173,6 +179,7 @@ impl Op {
     pub(crate) fn next(&mut self, cx: &mut Context<'_>) -> Step {
         let step = match self {
             Op::File(op) => op.next(cx),
+            Op::Path(op) => op.next(cx),
             Op::Tcp(op) => op.next(cx),
             Op::Task(op) => Ok(op.next(cx.clock)),
         };
@@ -183,6 +190,7 @@ impl Op {
     pub(crate) fn completed(&mut self, cx: &mut Context<'_>, completion: Completion) -> Step {
         let step = match self {
             Op::File(op) => op.completed(cx, completion),
+            Op::Path(op) => op.completed(cx, completion),
             Op::Tcp(op) => op.completed(cx, completion),
             Op::Task(op) => Ok(op.completed(cx.clock, completion)),
         };
@@ -193,6 +201,7 @@ impl Op {
     pub(crate) fn done(&self) -> u64 {
         match self {
             Op::File(op) => op.done(),
+            Op::Path(op) => op.done(),
             Op::Tcp(op) => op.done(),
             Op::Task(_) => 0,
         }
@@ -201,17 +210,23 @@ impl Op {
     /// Lets go of what it holds, at its end; answers what it had attached to the driver and has not given on.
     pub(crate) fn abandon(&mut self) -> Option<Socket> {
         match self {
-            Op::File(op) => op.abandon(),
+            Op::Path(op) => op.abandon(),
             Op::Tcp(op) => return op.abandon(),
-            Op::Task(_) => {}
+            Op::File(_) | Op::Task(_) => {}
         }
         None
+    }
+
+    /// It is to stop for this reason: what must be carried out first, to take back what it has done.
+    pub(crate) fn undo(&mut self, why: Error) -> Option<Primitive> {
+        if let Op::Path(op) = self { op.undo(why) } else { None }
     }
 
     /// Its number in events.
     pub(crate) fn kind(&self) -> u32 {
         match self {
             Op::File(op) => op.kind(),
+            Op::Path(op) => op.kind(),
             Op::Tcp(op) => op.kind(),
             Op::Task(op) => op.kind(),
         }
@@ -220,6 +235,7 @@ impl Op {
     pub(crate) fn target(&self) -> TargetKind {
         match self {
             Op::File(op) => op.target(),
+            Op::Path(_) => TargetKind::Loop,
             Op::Tcp(op) => op.target(),
             Op::Task(task::TaskOp::Close) => TargetKind::Any,
             Op::Task(_) => TargetKind::Loop,
@@ -234,6 +250,7 @@ impl Op {
                 let traits = Traits::new(op.lane()).with(Traits::OPENS, op.opens());
                 traits.with(Traits::MULTISHOT, op.is_multishot())
             }
+            Op::Path(_) => free,
             Op::Task(task::TaskOp::Close) => free.with(Traits::CLOSES, true),
             Op::Task(op) => free.with(Traits::MULTISHOT, op.is_multishot()).with(Traits::TIMER, op.is_timer()),
         }
@@ -243,6 +260,7 @@ impl Op {
     pub(crate) fn inline_bytes(&self, buffers: &Pool) -> Option<usize> {
         match self {
             Op::File(op) => op.inline_bytes(buffers),
+            Op::Path(op) => op.inline_bytes(buffers),
             Op::Tcp(op) => op.inline_bytes(buffers),
             Op::Task(op) => op.inline_bytes(),
         }
@@ -260,7 +278,8 @@ impl Op {
     /// `inline_bytes` said, where only the attempt can tell.
     pub(crate) fn attempt(&mut self, handle: Option<&Handle>, buffers: &Arc<Pool>, most: usize) -> Option<Outcome> {
         match self {
-            Op::File(op) => op.attempt(handle, buffers, most),
+            Op::File(op) => op.attempt(handle?, buffers),
+            Op::Path(op) => op.attempt(buffers, most),
             Op::Tcp(op) => op.attempt(handle?, buffers),
             Op::Task(op) => op.attempt(),
         }

@@ -55,14 +55,15 @@ impl Handle {
         Ok(Handle::File(unsafe { File::from_raw_fd(opened as i32) }))
     }
 
-    /// The length of a regular file; None of anything else. The kernel knows it of an open file (AT_STATX_DONT_SYNC).
+    /// The length of a regular file; None of anything else. The kernel knows it of an open file (AT_STATX_DONT_SYNC). By its
+    /// number: glibc has a function for it only since 2.28, musl since 1.2.5, and without that the library would not load.
     pub(crate) fn regular_length(&self) -> Option<u64> {
         // SAFETY: all-zero is a value of this structure of integers.
         let mut stat: libc::statx = unsafe { zeroed() };
         let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
         let mask = libc::STATX_TYPE | libc::STATX_SIZE;
         // SAFETY: an empty string and a structure of the right kind, which both outlive the call.
-        let status = unsafe { libc::statx(self.fd(), c"".as_ptr(), flags, mask, &mut stat) };
+        let status = unsafe { libc::syscall(libc::SYS_statx, self.fd(), c"".as_ptr(), flags, mask, &raw mut stat) };
         let regular = u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFREG;
         (status == 0 && regular).then_some(stat.stx_size)
     }

@@ -154,6 +154,17 @@ pub(crate) enum FileKind {
     Other,
 }
 
+impl From<std::fs::FileType> for FileKind {
+    fn from(kind: std::fs::FileType) -> Self {
+        match () {
+            () if kind.is_symlink() => FileKind::Link,
+            () if kind.is_dir() => FileKind::Directory,
+            () if kind.is_file() => FileKind::File,
+            () => FileKind::Other,
+        }
+    }
+}
+
 /// Where the caller wants a [`FileStat`]; ffi knows the layout that the caller's version of the header gave it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StatTarget {

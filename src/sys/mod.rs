@@ -19,6 +19,7 @@
 //! - `fork_generation` grows in the child of every fork.
 //! - `status_of_code` names the codes of the system that `std::io::ErrorKind` leaves unnamed; `error_code` gives the code of an
 //!   error by its Unix name.
+//! - What tree.rs does by way of the platform is said there.
 //! - `may_wait` and `is_named_pipe` say what may have to wait for somebody else, though it is a file.
 
 #[cfg(target_os = "linux")]
@@ -28,6 +29,7 @@ mod linux;
 mod memory;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 #[cfg(unix)]
 mod unix;
@@ -42,9 +44,13 @@ use windows as platform;
 pub(crate) use linux::{EventCounter, appends, set_nonblocking, statx_to_stat};
 pub(crate) use memory::{Data, FileKind, FileStat, Region, StatTarget, Target};
 pub(crate) use platform::{
-    Handle, Path, Registration, Wake, adopt_file, adopt_listener, adopt_stream, check_file_descriptor,
-    check_listener_descriptor, check_stream_descriptor, error_code, fork_generation, is_named_pipe, is_privileged,
-    listen, path, spawn_thread, start_stream, status_of_code, without_signals,
+    Handle, Path, Registration, SYNCS_DIRECTORIES, Wake, adopt_file, adopt_listener, adopt_stream,
+    check_file_descriptor, check_listener_descriptor, check_stream_descriptor, error_code, fork_generation,
+    is_named_pipe, is_privileged, listen, path, spawn_thread, start_stream, status_of_code, without_signals,
+};
+pub(crate) use tree::{
+    Entry, EntryPacker, LinkKind, copy, folder_of, link, list, make_directory, name_beside, open_replacement,
+    read_link, remove, rename, write_all,
 };
 #[cfg(target_os = "linux")]
 pub(crate) use unix::{accepts_another, open_bits};
@@ -81,6 +87,11 @@ pub(crate) struct OpenFlags {
 }
 
 impl OpenFlags {
+    /// For a file that is made, where there must be none.
+    pub(crate) fn new_file(mode: u32) -> Self {
+        OpenFlags { write: true, create: true, exclusive: true, mode, ..OpenFlags::default() }
+    }
+
     /// Refuses what this platform has not.
     pub(crate) fn checked(self) -> Result<Self> {
         if cfg!(windows) && (self.no_follow || self.directory) {
@@ -187,6 +198,11 @@ pub(crate) fn insist<T>(mut call: impl FnMut() -> std::io::Result<T>) {
         }
         std::thread::yield_now();
     }
+}
+
+/// A write that does nothing and does not fail either: it would be made for ever.
+pub(crate) fn writes_nothing() -> Error {
+    Error::with(crate::error::SL_ERR_IO, "the system writes 0 bytes")
 }
 
 /// A bound, listening, non-blocking socket.

@@ -6,10 +6,15 @@ mod call;
 use libc as call;
 mod codes;
 mod process;
+mod tree;
 pub(crate) use codes::{error_code, status_of_code};
 pub(crate) use process::{Wake, fork_generation, is_privileged, spawn_thread, without_signals};
+pub(crate) use tree::{
+    SYNCS_DIRECTORIES, copy_inside, directory_builder, inode, name_bytes, rename_to_new, set_permissions, std_path,
+    symbolic_link, to_path,
+};
 
-use super::{Data, FileKind, FileStat, HandleKind, ListenOptions, OpenFlags, Region, SocketOption};
+use super::{Data, FileStat, HandleKind, ListenOptions, OpenFlags, Region, SocketOption};
 use crate::error::{self, Error, Result};
 use libc::c_int;
 use mio::unix::SourceFd;
@@ -38,11 +43,6 @@ pub(crate) type Path = Arc<CStr>;
 /// Makes a path from the caller's bytes.
 pub(crate) fn path(bytes: CString) -> Result<Path> {
     Ok(bytes.into())
-}
-
-fn std_path(path: &Path) -> &std::path::Path {
-    use std::os::unix::ffi::OsStrExt;
-    std::path::Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()))
 }
 
 /// Whether opening it waits for another end (fifo(7)).
@@ -419,14 +419,8 @@ fn file_stat(metadata: &std::fs::Metadata) -> FileStat {
     use std::os::unix::fs::MetadataExt;
     let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
     let created = metadata.created().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-    let kind = metadata.file_type();
     FileStat {
-        kind: match () {
-            () if kind.is_file() => FileKind::File,
-            () if kind.is_dir() => FileKind::Directory,
-            () if kind.is_symlink() => FileKind::Link,
-            () => FileKind::Other,
-        },
+        kind: metadata.file_type().into(),
         length: metadata.size(),
         // st_blocks counts units of 512 bytes whatever the file system's block size (stat(3type)).
         allocated: metadata.blocks().saturating_mul(512),

@@ -2,7 +2,12 @@
 
 mod file;
 mod status;
+mod tree;
 pub(crate) use self::status::{error_code, status_of_code};
+pub(crate) use self::tree::{
+    SYNCS_DIRECTORIES, copy_inside, directory_builder, inode, name_bytes, rename_to_new, set_permissions, std_path,
+    symbolic_link, to_path,
+};
 
 use self::file::OpenFile;
 use super::{Data, FileKind, FileStat, HandleKind, ListenOptions, OpenFlags, Region, SocketOption};

@@ -8,8 +8,8 @@
 //     [MiB that one read is given at most = 3072: more than a system call takes, and than 31 bits hold]
 //
 // differential_oracle.h has the blocking calls, differential_operation.h and differential_run.h the library's side and the
-// comparison, differential_trees.h and differential_links.h what both sides work on, differential_files.h and
-// differential_streams.h what a program may do.
+// comparison, differential_trees.h and differential_links.h what both sides work on, differential_files.h,
+// differential_names.h and differential_streams.h what a program may do.
 
 #include "harness.h"
 
@@ -22,6 +22,7 @@ int main(void)
 
 #else
 
+#include "differential_names.h"
 #include "differential_streams.h"
 
 #include <linux/capability.h>
@@ -273,6 +274,8 @@ static uint64_t run_program(void)
             refused_step();
         } else if (below(100) < streams) {
             stream_step();
+        } else if (one_in(8)) {
+            name_step();
         } else {
             file_step();
         }

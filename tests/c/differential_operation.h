@@ -56,7 +56,7 @@ typedef struct operation {
     size_t room;
     uint8_t *wanted_bytes;    // what the oracle has read: as many bytes as its result
     sl_slice *slices;         // copied by the library when it is submitted
-    char *path;               // likewise,
+    char *path, *other;       // likewise,
     char *shown;              // and for whoever reads about it later
     sl_stat stat;
     struct stat wanted_stat;
@@ -113,6 +113,13 @@ static const char *kind_name(uint32_t kind)
         {SL_PATH_STAT, "path_stat"},
         {SL_PATH_READ, "path_read"},
         {SL_PATH_WRITE, "path_write"},
+        {SL_PATH_REMOVE, "path_remove"},
+        {SL_PATH_RENAME, "path_rename"},
+        {SL_PATH_MAKE_DIRECTORY, "path_make_directory"},
+        {SL_PATH_LINK, "path_link"},
+        {SL_PATH_READ_LINK, "path_read_link"},
+        {SL_PATH_LIST, "path_list"},
+        {SL_PATH_COPY, "path_copy"},
         {SL_TCP_ACCEPT, "tcp_accept"},
         {SL_TCP_CONNECT, "tcp_connect"},
         {SL_STREAM_RECEIVE, "stream_receive"},
@@ -142,7 +149,7 @@ static void describe(FILE *out, const operation *op)
         fprintf(out, " \"%.60s\"%s", op->shown, strlen(op->shown) > 60 ? "..." : "");
     }
     fprintf(out, " target %#" PRIx64 " length %" PRIu64, op->target ? *op->target : request->target, request->length);
-    if (request->kind != SL_PATH_STAT && request->kind != SL_PATH_WRITE) {
+    if (!op->other && request->kind != SL_PATH_STAT && request->kind != SL_PATH_WRITE) {
         fprintf(out, " offset %" PRId64, request->offset);
     }
     fprintf(out, " flags %#x mode %#o, into %s, delivered by %s\n", request->flags, request->mode,

@@ -182,6 +182,58 @@ static outcome oracle_path_write(const char *path, const uint8_t *data, size_t l
     return is;
 }
 
+// Makes the file that is written under another name first, with the permissions of what it is to replace; its descriptor.
+static int open_beside(const char *path, const char *beside, uint32_t mode, outcome *is)
+{
+    struct stat replaced;
+    int exists = stat(path, &replaced) == 0;
+    if (!exists && errno != ENOENT) {
+        *is = failed_after(0);
+        return -1;
+    }
+    if (exists && !S_ISREG(replaced.st_mode)) {
+        *is = failed_with(S_ISDIR(replaced.st_mode) ? SL_ERR_IS_DIRECTORY : SL_ERR_UNSUPPORTED);
+        return -1;
+    }
+    int descriptor = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, exists ? 0600 : (mode_t)mode);
+    if (descriptor < 0) {
+        *is = failed_after(0);
+    } else if (exists) {
+        CHECK_IS(fchmod(descriptor, replaced.st_mode & 0777), 0);
+    }
+    return descriptor;
+}
+
+// A file that is there whole or not at all. length: -1 where what it is to be made of cannot be read because it is a directory.
+static outcome oracle_whole(const char *path, const uint8_t *data, int64_t length, int replace, uint32_t mode)
+{
+    char beside[PATH_MAX];
+    outcome is = succeeded(0);
+    snprintf(beside, sizeof beside, "%s", path);
+    while (replace && beside[strlen(beside) - 1] == '/') {
+        beside[strlen(beside) - 1] = 0;
+    }
+    if (replace) {
+        strcpy(strrchr(beside, '/') + 1, "beside");
+    }
+    int descriptor = replace ? open_beside(path, beside, mode, &is)
+                             : open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)mode);
+    if (descriptor < 0) {
+        return is.result < 0 ? is : failed_after(0);
+    }
+    errno = EISDIR;
+    is = length < 0 ? failed_after(0) : oracle_write(descriptor, data, (size_t)length, -1);
+    is.partial = 0;
+    CHECK_IS(close(descriptor), 0);
+    if (is.result >= 0 && replace && rename(beside, path) < 0) {
+        is = failed_after(0);
+    }
+    if (is.result < 0) {
+        CHECK_IS(unlink(beside), 0);
+    }
+    return is;
+}
+
 // --- Streams
 
 // Writes to a pipe whose reader may be gone. SIGPIPE is kept from killing here only: where the library raises it, it shall.

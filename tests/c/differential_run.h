@@ -132,6 +132,20 @@ static sl_status submit_path_or_socket(const sl_request *r, const sl_options *op
     case SL_PATH_WRITE:
         return sl_path_write(r->target, r->buffer, (void *)(intptr_t)r->offset, (size_t)r->length, r->flags, r->mode,
                              options, op);
+    case SL_PATH_REMOVE:
+        return sl_path_remove(r->target, r->buffer, r->flags, options, op);
+    case SL_PATH_RENAME:
+        return sl_path_rename(r->target, r->buffer, (char *)(intptr_t)r->offset, r->flags, options, op);
+    case SL_PATH_MAKE_DIRECTORY:
+        return sl_path_make_directory(r->target, r->buffer, r->mode, options, op);
+    case SL_PATH_LINK:
+        return sl_path_link(r->target, r->buffer, (char *)(intptr_t)r->offset, r->flags, options, op);
+    case SL_PATH_READ_LINK:
+        return sl_path_read_link(r->target, r->buffer, options, op);
+    case SL_PATH_LIST:
+        return sl_path_list(r->target, r->buffer, options, op);
+    case SL_PATH_COPY:
+        return sl_path_copy(r->target, r->buffer, (char *)(intptr_t)r->offset, r->flags, r->mode, options, op);
     case SL_TCP_ACCEPT:
         return sl_tcp_accept(r->target, r->flags, options, op);
     case SL_TCP_CONNECT:
@@ -183,6 +197,7 @@ static void forget(operation *op)
     free(op->bytes);
     free(op->slices);
     free(op->path);
+    free(op->other);
     free(op->shown);
     pthread_mutex_lock(&lock);
     memset(op, 0, sizeof *op);
@@ -196,6 +211,9 @@ static void submitted(operation *op, sl_status status, sl_op id)
     must_be(op, "what the call returns", status, op->refused);
     if (op->path) {
         memset(op->path, '#', strlen(op->path));
+    }
+    if (op->other) {
+        memset(op->other, '#', strlen(op->other));
     }
     if (op->slices) {
         memset(op->slices, 0xee, op->request.length * sizeof *op->slices);
@@ -303,7 +321,8 @@ static void compare_result(const operation *op)
     }
     must_be(op, "result", event->result, op->wanted.result);
     must_be(op, "os_error", event->os_error, op->wanted.os_error);
-    int lends = op->wanted.result > 0 && (op->request.kind == SL_PATH_READ ||
+    int lends = op->wanted.result > 0 && (op->request.kind == SL_PATH_READ || op->request.kind == SL_PATH_LIST ||
+                                          op->request.kind == SL_PATH_READ_LINK ||
                                           (!op->memory && !op->request.buffer &&
                                            (op->request.kind == SL_FILE_READ || op->request.kind == SL_STREAM_RECEIVE)));
     int partial = op->wanted.result < 0 && op->wanted.partial > 0;

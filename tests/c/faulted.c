@@ -187,6 +187,49 @@ static void paths(void)
     CHECK(event.result < 0);
 }
 
+// Whatever fails, a file that is replaced is as it was, which is empty, or has all that it was to have.
+static void check_whole(const char *path)
+{
+    LOCALS;
+    event = END_OF(sl_path_read(loop, path, &options, &op));
+    CHECK(event.result <= 0 || event.result == LENGTH);
+    take_lent(&event, 3, 0);
+}
+
+static void release(const sl_event *event)
+{
+    if (event->flags & SL_EVENT_LENT) {
+        CHECK_IS(sl_buffer_release(event->detail), SL_OK);
+    }
+}
+
+static void names(void)
+{
+    LOCALS;
+    char name[] = "names.tmp/?";
+    END_OF(sl_path_make_directory(loop, "names.tmp", 0755, &options, &op));
+    END_OF(sl_path_write(loop, "names.tmp/a", out, 0, 0, 0644, &options, &op));
+    event = END_OF(sl_path_write(loop, "names.tmp/a", out, LENGTH, SL_WRITE_REPLACE | SL_WRITE_SYNC, 0644, &options, &op));
+    CHECK(event.result < 0 || written(&event));
+    check_whole("names.tmp/a");
+    event = END_OF(sl_path_copy(loop, "names.tmp/a", "names.tmp/b", 0, 0644, &options, &op));
+    check_whole("names.tmp/b");
+    END_OF(sl_path_rename(loop, "names.tmp/b", "names.tmp/c", 0, &options, &op));
+    END_OF(sl_path_rename(loop, "names.tmp/c", "names.tmp/d", SL_NO_REPLACE, &options, &op));
+    END_OF(sl_path_link(loop, "names.tmp/a", "names.tmp/e", 0, &options, &op));
+    END_OF(sl_path_link(loop, "a", "names.tmp/f", SL_SYMBOLIC, &options, &op));
+    event = END_OF(sl_path_read_link(loop, "names.tmp/f", &options, &op));
+    CHECK(event.result < 0 || (event.result == 1 && memcmp(event.data, "a", 1) == 0));
+    release(&event);
+    event = END_OF(sl_path_list(loop, "names.tmp", &options, &op));
+    release(&event);
+    for (const char *one = "adef"; *one; one++) {
+        name[sizeof name - 2] = *one;
+        END_OF(sl_path_remove(loop, name, 0, &options, &op));
+    }
+    END_OF(sl_path_remove(loop, "names.tmp", SL_DIRECTORY, &options, &op));
+}
+
 static void files(void)
 {
     LOCALS;
@@ -197,6 +240,7 @@ static void files(void)
         close_id((uint64_t)event.result);
     }
     paths();
+    names();
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -115,6 +115,13 @@ static const char *any_path(caller *c)
     return paths[pick(c, 9)];
 }
 
+// What a link leads to: nothing that could let the other paths lead out of here.
+static const char *any_source(caller *c)
+{
+    static const char *const paths[] = {"b.tmp", "missing/x", "", NULL};
+    return paths[pick(c, 4)];
+}
+
 static sl_address *any_address(caller *c, sl_address *address)
 {
     memset(address, 0, sizeof *address);
@@ -269,6 +276,28 @@ static sl_status call_file(caller *c, sl_op *op)
     }
 }
 
+static sl_status call_path(caller *c, sl_op *op)
+{
+    sl_options storage, *options = any_options(c, &storage);
+    sl_loop loop = any_id(c, 1);
+    switch (pick(c, 7)) {
+    case 0:
+        return sl_path_remove(loop, any_path(c), any_flags(c), options, op);
+    case 1:
+        return sl_path_rename(loop, any_path(c), any_path(c), any_flags(c), options, op);
+    case 2:
+        return sl_path_make_directory(loop, any_path(c), pick(c, 4) ? 0700 : any_flags(c) | 0700, options, op);
+    case 3:
+        return sl_path_link(loop, any_source(c), any_path(c), pick(c, 2) ? SL_SYMBOLIC : any_flags(c), options, op);
+    case 4:
+        return sl_path_read_link(loop, any_path(c), options, op);
+    case 5:
+        return sl_path_list(loop, any_path(c), options, op);
+    default:
+        return sl_path_copy(loop, any_path(c), any_path(c), any_flags(c), 0600, options, op);
+    }
+}
+
 static sl_status call_stream(caller *c, sl_op *op)
 {
     sl_options storage, *options = any_options(c, &storage);
@@ -359,7 +388,7 @@ static sl_status call_submit(caller *c)
     for (int i = 0; i < 8; i++) {
         sl_request *r = &c->requests[i];
         sl_options options, *given = any_options(c, &options);
-        *r = request_of((uint32_t)pick(c, 44), pick(c, 2) ? loop : any_id(c, 0));
+        *r = request_of((uint32_t)pick(c, 52), pick(c, 2) ? loop : any_id(c, 0));
         r->size = pick(c, 32) ? r->size : (uint32_t)pick(c, 256);
         r->flags = any_flags(c);
         r->mode = pick(c, 8) ? 0 : any_flags(c);
@@ -374,7 +403,11 @@ static sl_status call_submit(caller *c)
             r->timeout_ns = given->timeout_ns;
         }
         // Kinds whose addresses must be of the right type.
-        if (r->kind == SL_FILE_OPEN || r->kind == SL_PATH_READ) {
+        if (r->kind == SL_PATH_RENAME || r->kind == SL_PATH_LINK || r->kind == SL_PATH_COPY) {
+            r->buffer = (void *)(uintptr_t)(r->kind == SL_PATH_LINK ? any_source(c) : any_path(c));
+            r->offset = (int64_t)(intptr_t)any_path(c);
+        } else if (r->kind == SL_FILE_OPEN || r->kind == SL_PATH_READ || r->kind == SL_PATH_LIST ||
+                   (r->kind >= SL_PATH_REMOVE && r->kind <= SL_PATH_READ_LINK)) {
             r->buffer = (void *)(uintptr_t)any_path(c);
         } else if (r->kind == SL_PATH_WRITE || r->kind == SL_PATH_STAT) {
             r->buffer = (void *)(uintptr_t)any_path(c);
@@ -483,7 +516,7 @@ static sl_status call_any(caller *c)
     case 3:
         return call_op(c);
     case 4:
-        status = call_file(c, op);
+        status = pick(c, 4) ? call_file(c, op) : call_path(c, op);
         break;
     case 5:
         status = call_stream(c, op);
@@ -539,6 +572,32 @@ static raw_socket listen_aside(void)
     return listener;
 }
 
+// Removes what there is, with all that is in it.
+static void clear(sl_loop loop, const char *path)
+{
+    char inside[1000];
+    sl_op op;
+    // Some are made read-only, and such a file cannot be removed on Windows.
+    chmod(path, 0700);
+    CHECK_IS(sl_path_remove(loop, path, 0, NULL, &op), SL_OK);
+    if (result_of(loop, op) == 0) {
+        return;
+    }
+    CHECK_IS(sl_path_list(loop, path, NULL, &op), SL_OK);
+    sl_event event = next_event(loop);
+    for (int64_t at = 0; at < event.result;) {
+        const sl_entry *entry = (const sl_entry *)((const char *)event.data + at);
+        snprintf(inside, sizeof inside, "%s/%s", path, (const char *)(entry + 1));
+        clear(loop, inside);
+        at += entry->length;
+    }
+    if (event.flags & SL_EVENT_LENT) {
+        CHECK_IS(sl_buffer_release(event.detail), SL_OK);
+    }
+    CHECK_IS(sl_path_remove(loop, path, SL_DIRECTORY, NULL, &op), SL_OK);
+    result_of(loop, op);
+}
+
 int main(int argc, char **argv)
 {
     start();
@@ -573,11 +632,11 @@ int main(int argc, char **argv)
     free(callers);
     free(threads);
     static const char *const made[] = {"a.tmp", "b.tmp", "\xff\xfe.tmp"};
+    sl_loop last = open_loop(NULL);
     for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
-        // Some are made read-only, and such a file cannot be removed on Windows.
-        chmod(made[i], 0600);
-        remove(made[i]);
+        clear(last, made[i]);
     }
+    close_loop(last);
     check_returned(before);
     printf("%zu calls: %llu fine, %llu refused, %llu loops replaced\n", calls, (unsigned long long)accepted_calls,
            (unsigned long long)refused_calls, (unsigned long long)reopened);

@@ -49,7 +49,7 @@ static uint64_t tag_of(const slot *s)
 static void take_memory(slot *s, const sl_event *event)
 {
     if (event->flags & SL_EVENT_LENT) {
-        if (s->request.kind != SL_PATH_READ) {
+        if (s->request.kind != SL_PATH_READ && s->request.kind != SL_PATH_LIST) {
             CHECK(event->result <= BYTES);
             memcpy(s->seen, event->data, (size_t)event->result);
         }

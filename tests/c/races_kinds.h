@@ -155,6 +155,41 @@ static void describe_path_write(slot *s, uint64_t *random)
     s->request.mode = 0644;
 }
 
+static void describe_path_replace(slot *s, uint64_t *random)
+{
+    describe_path_write(s, random);
+    s->request.flags = SL_WRITE_REPLACE;
+}
+
+static void describe_path_copy(slot *s, uint64_t *random)
+{
+    s->request.buffer = "races.tmp";
+    s->request.offset = (int64_t)(intptr_t)"races-written.tmp";
+    s->request.length = FILE_LENGTH;
+    s->request.mode = 0644;
+    (void)random;
+}
+
+// To its own name, so that it stays there.
+static void describe_path_rename(slot *s, uint64_t *random)
+{
+    s->request.buffer = "races.tmp";
+    s->request.offset = (int64_t)(intptr_t)"races.tmp";
+    (void)random;
+}
+
+static void describe_path_list(slot *s, uint64_t *random)
+{
+    (void)random;
+    s->request.buffer = ".";
+}
+
+static void judge_path_list(const slot *s, const sl_event *event)
+{
+    (void)s;
+    CHECK(event->result > 0 && event->data && ((const sl_entry *)event->data)->length <= event->result);
+}
+
 // --- Connections
 
 static void no_more(slot *s, uint64_t *random)
@@ -341,6 +376,10 @@ const kind kinds[] = {
     {ON("path stat", SL_PATH_STAT, 0, ON_LOOP, 0, 1), describe_path_stat, NULL, judge_stat},
     {ON("path read", SL_PATH_READ, 0, ON_LOOP, 0, 1), describe_path_read, NULL, judge_path_read},
     {ON("path write", SL_PATH_WRITE, 0, ON_LOOP, 0, 4), describe_path_write, NULL, judge_whole},
+    {ON("path replace", SL_PATH_WRITE, 0, ON_LOOP, 0, 8), describe_path_replace, NULL, judge_whole},
+    {ON("path copy", SL_PATH_COPY, 0, ON_LOOP, 0, 8), describe_path_copy, NULL, judge_whole},
+    {ON("path rename", SL_PATH_RENAME, 0, ON_LOOP, 0, 4), describe_path_rename, NULL, judge_zero},
+    {ON("path list", SL_PATH_LIST, 0, ON_LOOP, 0, 4), describe_path_list, NULL, judge_path_list},
     {ON("accept", SL_TCP_ACCEPT, 0, ON_LISTENER, 1, 4), no_more, feed_accept, judge_opened},
     {ON("accept multishot", SL_TCP_ACCEPT, SL_MULTISHOT, ON_LISTENER, 1, 4), no_more, feed_accept, judge_opened},
     {ON("connect", SL_TCP_CONNECT, 0, ON_LOOP, 1, 4), describe_connect, feed_connect, judge_opened},

@@ -25,6 +25,15 @@ static sl_loop open_simulated(uint64_t seed)
     return open_loop(&options);
 }
 
+// Adopts one end of a pair of sockets, and answers the other.
+static raw_socket adopt_end(sl_loop loop, sl_stream *stream)
+{
+    raw_socket pair[2];
+    CHECK_IS(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    CHECK_IS(sl_stream_adopt(loop, pair[0], stream), SL_OK);
+    return pair[1];
+}
+
 // --- The same seed, the same events
 
 enum { OPERATIONS = 120, PIECE = 4096 };
@@ -149,16 +158,13 @@ static void rage(storm *s)
 // A whole life of a loop. The program's own choices are the same every time; only the loop's depend on the seed.
 static void live(storm *s, uint64_t seed)
 {
-    raw_socket pair[2];
     memset(s, 0, sizeof *s);
     s->random = 5;
     current = s;
     s->loop = open_simulated(seed);
     s->file = open_file(s->loop, "storm.tmp", SL_OPEN_READ | SL_OPEN_WRITE | SL_OPEN_CREATE | SL_OPEN_TRUNCATE);
-    CHECK_IS(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-    for (int i = 0; i < 2; i++) {
-        CHECK_IS(sl_stream_adopt(s->loop, pair[i], &s->streams[i]), SL_OK);
-    }
+    raw_socket other = adopt_end(s->loop, &s->streams[0]);
+    CHECK_IS(sl_stream_adopt(s->loop, other, &s->streams[1]), SL_OK);
     rage(s);
     for (int i = 0; i < 2; i++) {
         sl_options options = tagged(1000 + (uint64_t)i);
@@ -218,7 +224,6 @@ static void time_is_simulated(void)
     sl_loop loop = open_simulated(1);
     sl_event event;
     sl_op op, first, second, late;
-    raw_socket pair[2];
     sl_stream stream;
     uint8_t byte;
     // Nothing to wait for: it passes all the same.
@@ -233,8 +238,7 @@ static void time_is_simulated(void)
     CHECK_IS(event.op, op);
     // A deadline comes in its order among timers.
     sl_options an_hour = until(HOUR);
-    CHECK_IS(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-    CHECK_IS(sl_stream_adopt(loop, pair[0], &stream), SL_OK);
+    raw_socket other = adopt_end(loop, &stream);
     CHECK_IS(sl_stream_receive(stream, &byte, 1, 0, &an_hour, &late), SL_OK);
     CHECK_IS(sl_timer(loop, 2 * HOUR, 0, NULL, &second), SL_OK);
     CHECK_IS(sl_timer(loop, HOUR / 2, 0, NULL, &first), SL_OK);
@@ -258,7 +262,7 @@ static void time_is_simulated(void)
     CHECK_IS(sl_op_cancel(op), SL_OK);
     CHECK_IS(result_of(loop, op), SL_ERR_CANCELLED);
     close_resource(loop, stream);
-    close_socket(pair[1]);
+    close_socket(other);
     close_loop(loop);
 }
 
@@ -467,21 +471,19 @@ static void outside_wakes(size_t rounds)
 {
     for (size_t round = 0; round < rounds; round++) {
         sl_loop loop = open_simulated(round + 1);
-        raw_socket pair[2];
         sl_stream stream;
         sl_op op;
         uint8_t byte;
-        CHECK_IS(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-        CHECK_IS(sl_stream_adopt(loop, pair[0], &stream), SL_OK);
+        raw_socket other = adopt_end(loop, &stream);
         CHECK_IS(sl_stream_receive(stream, &byte, 1, 0, NULL, &op), SL_OK);
-        pthread_t thread = spawn(send_from_outside, &pair[1]);
+        pthread_t thread = spawn(send_from_outside, &other);
         sl_event event;
         CHECK_IS(sl_wait(loop, &event, 1, SL_FOREVER), 1);
         CHECK_IS(event.result, 1);
         pthread_join(thread, NULL);
         CHECK_IS(counters_of(loop).threads, 0);
         close_resource(loop, stream);
-        close_socket(pair[1]);
+        close_socket(other);
         close_loop(loop);
     }
 }
@@ -531,13 +533,11 @@ static void close_with_everything_under_way(size_t seeds)
 {
     for (size_t i = 0; i < seeds; i++) {
         sl_loop loop = open_simulated(i + 1);
-        raw_socket pair[2];
         sl_stream stream;
         sl_event event;
         uint8_t memory[64];
         int called = 0;
-        CHECK_IS(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-        CHECK_IS(sl_stream_adopt(loop, pair[0], &stream), SL_OK);
+        raw_socket other = adopt_end(loop, &stream);
         CHECK_IS(sl_stream_receive(stream, memory, sizeof memory, 0, NULL, NULL), SL_OK);
         CHECK_IS(sl_timer(loop, HOUR, HOUR, NULL, NULL), SL_OK);
         for (int j = 0; j < 10; j++) {
@@ -551,9 +551,9 @@ static void close_with_everything_under_way(size_t seeds)
             CHECK_IS(sl_nop(loop, NULL, NULL), SL_ERR_SHUT_DOWN);
         }
         CHECK_IS(sl_loop_close(loop, SL_FOREVER), 22 - taken);
-        CHECK_IS(recv(pair[1], (char *)memory, 1, 0), 0);
+        CHECK_IS(recv(other, (char *)memory, 1, 0), 0);
         CHECK_IS(sl_wait(loop, &event, 1, 0), SL_ERR_STALE);
-        close_socket(pair[1]);
+        close_socket(other);
     }
 }
 

@@ -1,5 +1,6 @@
 // A write is whole: one send of many megabytes through small socket buffers to a slow reader is one event, with every byte
-// in its place; where the reader goes away, the event says how much was taken.
+// in its place; where the reader goes away or the send is cancelled, the event says how much was taken, and what is sent behind it
+// comes after exactly that.
 //
 // whole_write [bytes = 67108864]
 
@@ -51,9 +52,10 @@ static void broken(sl_loop loop, uint8_t *bytes, size_t total, int by_cancel)
     static uint8_t piece[100000];
     uint64_t got = 0;
     sl_event event;
-    sl_op op;
+    sl_op op, behind;
     CHECK_IS(sl_stream_set(stream, SL_STREAM_SEND_BUFFER, 65536), SL_OK);
     CHECK_IS(sl_stream_send(stream, bytes, total, 0, &options, &op), SL_OK);
+    CHECK_IS(sl_stream_send(stream, "behind", 6, 0, &options, &behind), SL_OK);
     while (got < sizeof piece) {
         int count = (int)recv(other, (char *)piece, sizeof piece - got, 0);
         CHECK(count > 0 && matches(piece, (size_t)count, 6, got));
@@ -71,18 +73,20 @@ static void broken(sl_loop loop, uint8_t *bytes, size_t total, int by_cancel)
     CHECK(event.detail >= got && event.detail < total);
     CHECK(by_cancel || event.os_error != 0);
     uint64_t taken = event.detail;
-    close_resource(loop, stream);
-    // Exactly what the event says arrives.
-    while (by_cancel) {
-        int count = (int)recv(other, (char *)piece, sizeof piece, 0);
-        CHECK(count >= 0);
-        if (count == 0) {
-            CHECK_IS(got, taken);
-            close_socket(other);
-            break;
-        }
-        CHECK(matches(piece, (size_t)count, 6, got));
+    // Exactly what the event says arrives, and then what was sent behind it.
+    while (by_cancel && got < taken) {
+        size_t left = (size_t)(taken - got);
+        int count = (int)recv(other, (char *)piece, left < sizeof piece ? left : sizeof piece, 0);
+        CHECK(count > 0 && matches(piece, (size_t)count, 6, got));
         got += (uint64_t)count;
+    }
+    CHECK_IS(sl_op_wait(behind, PATIENCE, &event), 1);
+    CHECK(by_cancel ? event.result == 6 : event.result < 0 && event.flags == 0);
+    close_resource(loop, stream);
+    if (by_cancel) {
+        CHECK_IS(recv(other, (char *)piece, sizeof piece, MSG_WAITALL), 6);
+        CHECK(memcmp(piece, "behind", 6) == 0);
+        close_socket(other);
     }
 }
 

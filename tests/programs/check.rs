@@ -1,47 +1,23 @@
 //! Runs random programs, each twice on a simulated loop, and compares what each leaves behind.
 
+use crate::counting::LIVE;
+use crate::pinned;
 use crate::program::{self, Program};
 use crate::run;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use sideloop::ffi::lifecycle::{SL_DRIVER_POLL, SL_DRIVER_SIM, SL_DRIVER_URING};
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fs;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// As long as no program takes, however busy the machine is.
 const WATCHDOG: Duration = Duration::from_secs(180);
 
-struct Counting;
-
-static LIVE: AtomicI64 = AtomicI64::new(0);
-
 /// How many programs were run.
 static RUNS: AtomicU64 = AtomicU64::new(1);
-
-// SAFETY: it is the system's allocator, and counts.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: passed on.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: passed on.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 /// What a program must leave as it was.
 #[derive(Debug)]
@@ -80,6 +56,18 @@ fn run_once(driver: u32, program: &Program) -> Result<Option<u64>, String> {
     }
 }
 
+/// Runs a program, on a simulated loop twice; answers whether there is such a driver.
+fn try_out(driver: u32, program: &Program) -> Result<bool, String> {
+    let trace = run_once(driver, program)?;
+    if driver == SL_DRIVER_SIM {
+        let again = run_once(driver, program)?;
+        if trace != again {
+            return Err(format!("the same seed gives {trace:x?} and {again:x?}"));
+        }
+    }
+    Ok(trace.is_some())
+}
+
 /// Runs so many programs on a driver; answers how many steps there were, or None where there is no such driver.
 fn run_many(driver: u32, cases: u32, seed: u64) -> Option<u64> {
     let config = Config { cases, max_shrink_iters: 3000, failure_persistence: None, ..Config::default() };
@@ -89,14 +77,7 @@ fn run_many(driver: u32, cases: u32, seed: u64) -> Option<u64> {
     let (steps, there) = (Cell::new(0), Cell::new(true));
     let outcome = runner.run(&program::programs(40), |program| {
         steps.set(steps.get() + program.steps.len() as u64);
-        let trace = run_once(driver, &program).map_err(TestCaseError::fail)?;
-        there.set(trace.is_some());
-        if driver == SL_DRIVER_SIM {
-            let again = run_once(driver, &program).map_err(TestCaseError::fail)?;
-            if trace != again {
-                return Err(TestCaseError::fail(format!("the same seed gives {trace:x?} and {again:x?}")));
-            }
-        }
+        there.set(try_out(driver, &program).map_err(TestCaseError::fail)?);
         Ok(())
     });
     match outcome {
@@ -136,6 +117,11 @@ pub(crate) fn all() {
     {
         // What is made once in a process is made before anything is counted.
         run_many_warm(driver);
+        for program in pinned::programs() {
+            if let Err(error) = try_out(driver, &program) {
+                panic!("driver {driver}, the pinned program of seed {}: {error}", program.seed);
+            }
+        }
         let begun = Instant::now();
         match run_many(driver, cases.div_ceil(share), seed) {
             Some(steps) => {

@@ -8,11 +8,16 @@
 #[cfg(target_os = "linux")]
 mod check;
 #[cfg(target_os = "linux")]
+#[path = "../common/counting.rs"]
+mod counting;
+#[cfg(target_os = "linux")]
 mod files;
 #[cfg(target_os = "linux")]
 mod ledger;
 #[cfg(target_os = "linux")]
 mod links;
+#[cfg(target_os = "linux")]
+mod pinned;
 #[cfg(target_os = "linux")]
 mod program;
 #[cfg(target_os = "linux")]

@@ -79,7 +79,7 @@ pub(crate) struct Extra {
     pub(crate) stat: Box<Stat>,
     /// It may end as cancelled.
     pub(crate) may_stop: bool,
-    deadline: bool,
+    pub(crate) deadline: bool,
     /// The bytes that lent buffers have brought.
     pub(crate) chunks: Vec<u8>,
 }
@@ -94,6 +94,8 @@ pub(crate) struct Run {
     pub(crate) links: Vec<Link>,
     /// Lent buffers that are not given back.
     held: Vec<u64>,
+    /// The loop is shut down or closed, which stops everything.
+    closing: bool,
     closed: bool,
 }
 
@@ -135,6 +137,7 @@ pub(crate) fn run(number: u64, driver: u32, program: &Program) -> Result<Option<
         files: (0..FILES).map(FileState::new).collect(),
         links: (0..LINKS).map(|_| Link::default()).collect(),
         held: Vec::new(),
+        closing: false,
         closed: false,
     };
     let outcome = run.carry_out();
@@ -365,12 +368,13 @@ impl Run {
             (result, Check::File(..)) if result >= 0 => return self.judge_file(index, event),
             (result, Check::Exactly(wanted)) if result >= 0 => result == *wanted,
             (result, Check::Ticks) if result >= 0 => result > 0,
-            (error, _) if error == i64::from(SL_ERR_CANCELLED) => extra.may_stop,
+            (error, _) if error == i64::from(SL_ERR_CANCELLED) => extra.may_stop || self.closing,
             (error, _) if error == i64::from(SL_ERR_TIMED_OUT) => extra.deadline || self.program.faults,
             (error, check) => {
                 let full = [SL_ERR_AGAIN, SL_ERR_NO_BUFFERS].map(i64::from).contains(&error) && self.program.tight;
                 let rough = match check {
-                    Check::Link(link, _) => self.links[*link].is_rough,
+                    // One end may be closed while the other still sends.
+                    Check::Link(link, _) => self.links[*link].is_rough || self.closing,
                     Check::File(file, check) => self.files[*file].explains(check, error),
                     _ => false,
                 };
@@ -462,14 +466,8 @@ impl Run {
         Ok(())
     }
 
-    fn all_may_stop(&mut self) {
-        self.extras.iter_mut().for_each(|extra| extra.may_stop = true);
-        // One end of a link may be closed while the other still sends.
-        self.links.iter_mut().for_each(|link| link.is_rough = true);
-    }
-
     fn shut_down(&mut self) -> Outcome {
-        self.all_may_stop();
+        self.closing = true;
         sl_loop_shutdown(self.id);
         let until = Instant::now() + PATIENCE;
         // Handles and callbacks first: the queue says that it is over when the loop's thread has ended.
@@ -489,7 +487,7 @@ impl Run {
 
     /// Closes the loop, which says how many last events nobody took.
     fn close_loop(&mut self) -> Outcome {
-        self.all_may_stop();
+        self.closing = true;
         self.take_calls()?;
         let discarded = sl_loop_close(self.id, PATIENCE.as_nanos() as u64);
         if discarded < 0 {

@@ -21,10 +21,9 @@ from typing import Any, AsyncIterator, Awaitable, Callable, Iterator, List, Tupl
 import pytest
 
 import sideloop
-from conftest import PATIENCE
+from conftest import PATIENCE, RUNS, Run
 from sideloop import aio
 from sideloop.aio import _connect, _hosts, _streams
-from test_aio_engine import RUNS, Run
 
 with contextlib.suppress(ImportError):
     import trio
@@ -45,12 +44,6 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     elif not _streams._AT_ONCE:
         pytest.skip("this system has no MSG_DONTWAIT")
     return str(request.param)
-
-
-@pytest.fixture(params=list(RUNS))
-def run(request: pytest.FixtureRequest) -> Run:
-    """How a coroutine is run: on each kind of event loop."""
-    return RUNS[request.param]
 
 
 def positions(start: int, end: int) -> bytes:
@@ -242,17 +235,18 @@ def test_what_is_too_long_stays(run: Run) -> None:
 def test_wrong_arguments(run: Run) -> None:
     async def main() -> None:
         async with pair() as (client, _):
-            for coroutine in (
+            wrong: List[Any] = [
                 client.receive(0),
                 client.receive_exactly(-1),
                 client.receive_until(b""),
                 client.receive_into(bytearray()),
                 aio.connect("127.0.0.1", 65536),
-            ):
+            ]
+            for coroutine in wrong:
                 with pytest.raises(ValueError):
                     await coroutine
-            wrong: Any = client
-            for coroutine in (wrong.send_all("text"), wrong.receive_into(b"12")):
+            anything: Any = aio.connect
+            for coroutine in [client.send_all("text"), client.receive_into(b"12"), anything("127.0.0.1")]:  # type: ignore[arg-type]
                 with pytest.raises(TypeError):
                     await coroutine
 
@@ -469,7 +463,7 @@ def test_cancelled_sends_of_nothing_change_nothing(run: Run) -> None:
 
 def test_closing_ends_what_is_under_way(run: Run) -> None:
     async def main() -> None:
-        ended = []
+        ended: List[object] = []
 
         async def ends(function: Callable[..., Awaitable[Any]], *arguments: Any) -> None:
             with pytest.raises(sideloop.StaleError, match="the stream is closed"):

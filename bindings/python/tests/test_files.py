@@ -208,3 +208,107 @@ def test_descriptors(loop: sideloop.Loop, path: Path) -> None:
             wrong.receive()
         assert isinstance(refused.value, TypeError)
         wrong._closing = file.close()
+
+
+def names_in(folder: Path) -> List[str]:
+    """All names there, so that what was made beside a file and is still there shows."""
+    return sorted(os.listdir(folder))
+
+
+def test_replace_a_file(loop: sideloop.Loop, path: Path) -> None:
+    path.chmod(0o640)
+    assert loop.write_file(path, b"new", replace=True, sync=True).wait(PATIENCE) == 3
+    assert path.read_bytes() == b"new"
+    if os.name != "nt":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    fresh = path.parent / "fresh"
+    assert loop.write_file(fresh, b"", replace=True).wait(PATIENCE) == 0
+    assert fresh.read_bytes() == b""
+    with pytest.raises(sideloop.IsADirectory):
+        loop.write_file(path.parent, b"x", replace=True).wait(PATIENCE)
+    with pytest.raises(ValueError, match="wb"):
+        loop.write_file(path, b"x", "ab", replace=True)
+    assert names_in(path.parent) == ["file", "fresh"]
+
+
+def test_what_cannot_be_replaced_stays(path: Path) -> None:
+    for faults in ("write, copy: ENOSPC", "rename: EIO", "close: EIO"):
+        with sideloop.Loop(faults=faults) as loop:
+            for operation in (loop.write_file(path, b"new", replace=True), loop.copy(__file__, path)):
+                with pytest.raises(OSError):
+                    operation.wait(PATIENCE)
+        assert path.read_bytes() == b"0123456789"
+        assert names_in(path.parent) == ["file"]
+
+
+def test_copy(loop: sideloop.Loop, path: Path) -> None:
+    target = path.parent / "target"
+    assert loop.copy(path, target, replace=False, sync=True).wait(PATIENCE) == 10
+    assert target.read_bytes() == b"0123456789"
+    with pytest.raises(FileExistsError) as raised:
+        loop.copy(path, target, replace=False).wait(PATIENCE)
+    assert raised.value.filename == os.fspath(path)
+    target.write_bytes(b"x" * 100)
+    assert loop.copy(os.fsencode(path), os.fsencode(target)).wait(PATIENCE) == 10
+    assert target.read_bytes() == b"0123456789"
+    with pytest.raises(FileNotFoundError):
+        loop.copy(path.parent / "missing", target).wait(PATIENCE)
+    assert names_in(path.parent) == ["file", "target"]
+
+
+def test_directories(loop: sideloop.Loop, tmp_path: Path) -> None:
+    folder = tmp_path / "d\u00e9p\u00f4t"
+    assert loop.make_directory(folder).wait(PATIENCE) is None
+    with pytest.raises(FileExistsError):
+        loop.make_directory(folder).wait(PATIENCE)
+    assert loop.list_directory(folder).wait(PATIENCE) == []
+    (folder / "file").write_bytes(b"x")
+    (folder / "\u65e5\u672c").mkdir()
+    found = sorted(loop.list_directory(folder).wait(PATIENCE))
+    assert [(entry.name, entry.type) for entry in found] == [
+        ("file", sideloop.FileType.FILE),
+        ("\u65e5\u672c", sideloop.FileType.DIRECTORY),
+    ]
+    if os.name != "nt":
+        assert found[0].inode == (folder / "file").stat().st_ino
+    with pytest.raises(OSError) as raised:
+        loop.remove(folder, directory=True).wait(PATIENCE)
+    assert raised.value.errno in (errno.ENOTEMPTY, errno.EEXIST)
+    loop.remove(folder / "file").wait(PATIENCE)
+    loop.remove(folder / "\u65e5\u672c", directory=True).wait(PATIENCE)
+    loop.remove(folder, directory=True).wait(PATIENCE)
+    assert names_in(tmp_path) == []
+    with pytest.raises(NotADirectoryError):
+        loop.list_directory(__file__).wait(PATIENCE)
+
+
+def test_rename(loop: sideloop.Loop, path: Path) -> None:
+    other = path.parent / "other"
+    other.write_bytes(b"other")
+    # Not every file system can rename like that.
+    with pytest.raises((FileExistsError, sideloop.UnsupportedError)):
+        loop.rename(path, other, replace=False).wait(PATIENCE)
+    assert loop.rename(path, other).wait(PATIENCE) is None
+    assert other.read_bytes() == b"0123456789"
+    with pytest.raises(FileNotFoundError):
+        loop.rename(path, other).wait(PATIENCE)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets not everybody make symbolic links")
+def test_links(loop: sideloop.Loop, path: Path) -> None:
+    hard, symbolic = path.parent / "hard", path.parent / "symbolic"
+    assert loop.link(path, hard).wait(PATIENCE) is None
+    assert hard.samefile(path)
+    loop.link("no\udcffwhere", symbolic, symbolic=True).wait(PATIENCE)
+    assert loop.read_link(symbolic).wait(PATIENCE) == "no\udcffwhere" == os.readlink(symbolic)
+    with pytest.raises(FileExistsError):
+        loop.link(path, symbolic, symbolic=True).wait(PATIENCE)
+    with pytest.raises(sideloop.InvalidError):
+        loop.read_link(path).wait(PATIENCE)
+
+
+def test_paths_are_copied_by_batches(loop: sideloop.Loop, path: Path) -> None:
+    with loop.batch():
+        copies = [loop.copy(path, path.parent / str(i)) for i in range(50)]
+    assert [copy.wait(PATIENCE) for copy in copies] == [10] * 50
+    assert len(names_in(path.parent)) == 51

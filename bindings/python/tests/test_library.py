@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Callable
 
 from conftest import run_python
+from sideloop._library import file_name
+from sideloop._library import library as loaded
 
 
 def import_with(library: str) -> str:
@@ -44,7 +46,7 @@ except ImportError as error:
 """
     done = run_python(source)
     assert str(package) in done.stdout and "$SIDELOOP_LIBRARY" in done.stdout, done.stderr
-    os.symlink(os.environ["SIDELOOP_LIBRARY"], package / Path(done.stdout.split(" is not at ")[1].split(" (")[0]).name)
+    os.symlink(loaded._name, package / file_name())
     done = run_python(source + "print(sideloop.__file__, sideloop.library_version())")
     assert str(package) in done.stdout, done.stderr
 
@@ -63,7 +65,14 @@ def test_another_library(compile_c: Callable[..., Path]) -> None:
 def test_library_that_is_too_old(compile_c: Callable[..., Path]) -> None:
     old = compile_c("unsigned sl_abi_version(void) { return 0; }", "-shared", "-fPIC")
     message = import_with(str(old))
-    assert "too old" in message and "ABI version 0" in message and str(old) in message
+    assert "too old" in message and "ABI version 0.0" in message and "newer library" in message and str(old) in message
+
+
+def test_library_that_is_too_new(compile_c: Callable[..., Path]) -> None:
+    """One of another soname: nothing in it need be what this package expects."""
+    new = compile_c("unsigned sl_abi_version(void) { return (1u << 16) + 7; }", "-shared", "-fPIC")
+    message = import_with(str(new))
+    assert "too new" in message and "ABI version 1.7" in message and "newer package" in message and str(new) in message
 
 
 def test_library_that_lacks_functions(compile_c: Callable[..., Path]) -> None:

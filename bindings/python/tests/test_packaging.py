@@ -1,4 +1,4 @@
-"""The build hook says clearly what is wrong. (That it builds a wheel that works is tested by tests/python.rs.)"""
+"""The build hook says clearly what is wrong. (That what it builds works: scripts/check-wheels.sh, tests/python.rs.)"""
 
 from __future__ import annotations
 
@@ -28,24 +28,38 @@ def test_outside_the_repository(hook: ModuleType, tmp_path: Path) -> None:
     package = tmp_path / "bindings" / "python"
     package.mkdir(parents=True)
     with pytest.raises(SystemExit) as caught:
-        hook.build_library(package)
+        hook.find_crate(package)
     message = str(caught.value)
     assert str(tmp_path) in message and "checkout" in message and "$SIDELOOP_LIBRARY" in message
+
+
+def test_where_the_crate_is(hook: ModuleType, tmp_path: Path) -> None:
+    """Around the package in a checkout; inside it in a source distribution, whatever may be around that."""
+    package = tmp_path / "bindings" / "python"
+    (package / "rust").mkdir(parents=True)
+    (tmp_path / "Cargo.toml").write_text('name = "sideloop"')
+    assert hook.find_crate(package) == tmp_path
+    (package / "rust" / "Cargo.toml").write_text('name = "another"')
+    assert hook.find_crate(package) == tmp_path
+    (package / "rust" / "Cargo.toml").write_text('name = "sideloop"')
+    assert hook.find_crate(package) == package / "rust"
 
 
 def test_without_cargo(hook: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CARGO", raising=False)
     with pytest.raises(SystemExit) as caught:
-        hook.build_library(PACKAGE)
-    assert "cargo is not on the PATH" in str(caught.value) and "$SIDELOOP_LIBRARY" in str(caught.value)
+        hook.build_library(tmp_path, "wheel")
+    message = str(caught.value)
+    assert "cargo is not on the PATH" in message and "https://rustup.rs" in message and "$SIDELOOP_LIBRARY" in message
 
 
-def test_cargo_that_fails(hook: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cargo_that_fails(hook: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "Cargo.toml").write_text('[package]\nrust-version = "1.99"\n')
     monkeypatch.setenv("CARGO", "false")
     with pytest.raises(SystemExit) as caught:
-        hook.build_library(PACKAGE)
-    assert "failed" in str(caught.value)
+        hook.build_library(tmp_path, "wheel")
+    assert "`false build --profile wheel" in str(caught.value) and "Rust 1.99 or later" in str(caught.value)
 
 
 def test_given_library(hook: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -71,6 +85,30 @@ def test_what_cargo_says(hook: ModuleType) -> None:
     assert hook.find_library("\n".join(lines)) == Path("/x/libsideloop.so")
     with pytest.raises(SystemExit):
         hook.find_library("\n".join([lines[0], lines[2]]))
+
+
+def test_link(hook: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was there before, also a link to what is gone."""
+    library, place = tmp_path / "library", tmp_path / "place"
+    place.symlink_to(tmp_path / "gone")
+    library.write_bytes(b"old")
+    hook.link(library, place)
+    library.write_bytes(b"new")
+    assert place.read_bytes() == b"new"
+
+    def forbidden(*arguments: object) -> None:
+        raise OSError("not for you")
+
+    monkeypatch.setattr(Path, "symlink_to", forbidden)
+    hook.link(library, place)
+    assert place.read_bytes() == b"new" and not place.is_symlink()
+
+
+def test_file_names(hook: ModuleType) -> None:
+    """Of the wheel's platform, which need not be this one."""
+    assert hook.file_name("win_amd64") == "sideloop.dll"
+    assert hook.file_name("macosx_11_0_arm64") == "libsideloop.dylib"
+    assert hook.file_name("musllinux_1_2_x86_64") == "libsideloop.so"
 
 
 def test_platform_tags(hook: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,53 @@ def test_the_descriptor_does_not_hide_what_a_wait_took(loop: sideloop.Loop) -> N
     assert not readable(loop)
 
 
+def test_the_descriptor_does_not_hide_what_a_question_took(loop: sideloop.Loop) -> None:
+    """`done` looks, and takes the events of others too."""
+    assert not readable(loop)
+    other, later = loop.post(1), loop.timer(PATIENCE)
+    assert select.select([loop.fileno()], [], [], PATIENCE)[0]
+    assert not later.done()
+    assert select.select([loop.fileno()], [], [], PATIENCE)[0]
+    assert [event.operation for event in loop.poll()] == [other]
+    later.cancel()
+
+
+def test_the_descriptor_does_not_hide_what_a_broken_callback_leaves(loop: sideloop.Loop) -> None:
+    def broken(operation: object) -> None:
+        raise ZeroDivisionError
+
+    assert not readable(loop)
+    called, polled = loop.post(1), loop.post(2)
+    called.add_done_callback(broken)
+    while not (called.done() and polled.done()):
+        pass
+    with pytest.raises(ZeroDivisionError):
+        loop.poll()
+    assert select.select([loop.fileno()], [], [], PATIENCE)[0]
+    assert [event.operation for event in loop.poll()] == [polled]
+
+
+def test_a_callback_may_run_the_main_loop(loop: sideloop.Loop) -> None:
+    """As a modal dialog does: what came together with its event goes on meanwhile."""
+    ran: List[str] = []
+
+    def dialog(operation: object) -> None:
+        ran.append("opened")
+        while "answered" not in ran:
+            assert select.select([loop.fileno()], [], [], PATIENCE)[0]
+            loop.poll()
+        ran.append("closed")
+
+    assert not readable(loop)
+    first, second = loop.post(1), loop.post(2)
+    first.add_done_callback(dialog)
+    second.add_done_callback(lambda op: ran.append("answered"))
+    while not (first.done() and second.done()):
+        pass
+    loop.poll()
+    assert ran == ["opened", "answered", "closed"]
+
+
 def test_done_callbacks_run_where_dispatch_is_called(loop: sideloop.Loop) -> None:
     ran: List[Any] = []
     operation = loop.post(9)

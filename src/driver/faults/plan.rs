@@ -7,7 +7,7 @@ use crate::sys;
 use std::io;
 
 /// The kinds of primitives, as plans name them, and the errors that each may give.
-const KINDS: [(&str, &[&str]); 13] = [
+const KINDS: [(&str, &[&str]); 20] = [
     ("open", &["EACCES", "EMFILE", "ENFILE", "ENOMEM", "ENOSPC", "EROFS", "EIO"]),
     ("read", &["EIO", "ENOMEM"]),
     ("write", &["EIO", "ENOSPC", "EDQUOT", "EFBIG"]),
@@ -21,12 +21,19 @@ const KINDS: [(&str, &[&str]); 13] = [
     ("send", &["EPIPE", "ECONNRESET", "ENOBUFS"]),
     ("shutdown", &["ENOTCONN"]),
     ("work", &[]),
+    ("copy", &["EIO", "ENOSPC", "EDQUOT", "EFBIG"]),
+    ("remove", &["EACCES", "EPERM", "EROFS", "EIO"]),
+    ("rename", &["EACCES", "EPERM", "ENOSPC", "EDQUOT", "EROFS", "EIO"]),
+    ("make_directory", &["EACCES", "ENOSPC", "EDQUOT", "EROFS", "EIO"]),
+    ("link", &["EACCES", "EPERM", "ENOSPC", "EDQUOT", "EROFS", "EIO"]),
+    ("read_link", &["EACCES", "EIO"]),
+    ("list", &["EACCES", "EMFILE", "ENFILE", "ENOMEM", "EIO"]),
 ];
 
 /// The place of a primitive's kind in the table above.
 fn kind_of(primitive: &Primitive) -> usize {
     match primitive {
-        Primitive::Open { .. } => 0,
+        Primitive::Open { .. } | Primitive::OpenReplacement { .. } => 0,
         Primitive::Read { .. } | Primitive::ReadPath { .. } => 1,
         Primitive::Write { .. } | Primitive::WritePath { .. } => 2,
         Primitive::Sync { .. } => 3,
@@ -39,6 +46,13 @@ fn kind_of(primitive: &Primitive) -> usize {
         Primitive::Send { .. } => 10,
         Primitive::Shutdown { .. } => 11,
         Primitive::Work { .. } => 12,
+        Primitive::Copy { .. } => 13,
+        Primitive::Remove { .. } => 14,
+        Primitive::Rename { .. } => 15,
+        Primitive::MakeDirectory { .. } => 16,
+        Primitive::Link { .. } => 17,
+        Primitive::ReadLink { .. } => 18,
+        Primitive::ListPath { .. } => 19,
     }
 }
 
@@ -214,8 +228,8 @@ mod tests {
             [
                 rule(0b110, What::Error(eio), When::Probability(0.25)),
                 rule(0b110, What::Short, When::Probability(1.0)),
-                rule(0x1fff, What::Delay(5_000_000), When::Number(3)),
-                rule(0x1fff, What::AnyError, When::Probability(1.0)),
+                rule(0xfffff, What::Delay(5_000_000), When::Number(3)),
+                rule(0xfffff, What::AnyError, When::Probability(1.0)),
             ]
         );
         assert!(Plan::parse(" ; ").unwrap().is_empty());

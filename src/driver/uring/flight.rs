@@ -104,9 +104,26 @@ pub(super) fn is_native(primitive: &Primitive, abilities: Abilities) -> bool {
         Primitive::Read { offset: None, .. } | Primitive::Write { offset: None, .. } => false,
         // Closing a socket with a linger time blocks, and the kernel would do it on the spot.
         Primitive::Close { handle } => handle.kind() == sys::HandleKind::File || !handle.close_may_block(),
-        Primitive::ReadPath { .. } | Primitive::WritePath { .. } | Primitive::Work { .. } => false,
-        _ => true,
+        primitive => !is_for_workers(primitive),
     }
+}
+
+/// What the kernel would give to threads of its own right away, or has no opcode for.
+fn is_for_workers(primitive: &Primitive) -> bool {
+    matches!(
+        primitive,
+        Primitive::ReadPath { .. }
+            | Primitive::WritePath { .. }
+            | Primitive::OpenReplacement { .. }
+            | Primitive::Copy { .. }
+            | Primitive::Remove { .. }
+            | Primitive::Rename { .. }
+            | Primitive::MakeDirectory { .. }
+            | Primitive::Link { .. }
+            | Primitive::ReadLink { .. }
+            | Primitive::ListPath { .. }
+            | Primitive::Work { .. }
+    )
 }
 
 /// What a primitive needs beyond the caller's memory.
@@ -255,7 +272,7 @@ fn entry(
         Primitive::Shutdown { stream } => {
             (What::Plain, opcode::Shutdown::new(fd_of(&stream.handle), libc::SHUT_WR).build())
         }
-        Primitive::ReadPath { .. } | Primitive::WritePath { .. } | Primitive::Work { .. } => return Err(missing()),
+        _ => return Err(missing()),
     })
 }
 

@@ -269,14 +269,8 @@ fn metadata_stat(metadata: &std::fs::Metadata) -> FileStat {
         0 => 0,
         _ => (ticks as i64).saturating_sub(EPOCH as i64).saturating_mul(100),
     };
-    let kind = metadata.file_type();
     FileStat {
-        kind: match () {
-            () if kind.is_symlink() => FileKind::Link,
-            () if kind.is_dir() => FileKind::Directory,
-            () if kind.is_file() => FileKind::File,
-            () => FileKind::Other,
-        },
+        kind: metadata.file_type().into(),
         length: metadata.file_size(),
         mode: if metadata.file_attributes() & fs::FILE_ATTRIBUTE_READONLY == 0 { 0o666 } else { 0o444 },
         accessed_ns: nanoseconds(metadata.last_access_time()),

@@ -33,13 +33,14 @@ from .errors import (
     ShutDownError,
     StaleError,
     SystemFailure,
+    SystemInvalid,
     TimedOut,
     UnsupportedError,
     WrongKindError,
 )
 from .loop import Loop, run
 from .operations import Event, Multishot, Operation
-from .resources import Address, File, FileType, Listener, Resource, Stream, StreamOption
+from .resources import Address, DirectoryEntry, File, FileType, Listener, Resource, Stream, StreamOption
 from .runner import Task, coroutine, current_loop, gather, sleep, spawn, within
 
 __version__ = "0.1.0"
@@ -61,6 +62,7 @@ __all__ = [
     "ConnectionReset",
     "Counters",
     "DeadlockError",
+    "DirectoryEntry",
     "EndedError",
     "Error",
     "Event",
@@ -87,6 +89,7 @@ __all__ = [
     "Stream",
     "StreamOption",
     "SystemFailure",
+    "SystemInvalid",
     "Task",
     "TimedOut",
     "UnsupportedError",

@@ -75,7 +75,7 @@ SL_ERR_ADDRESS_UNAVAILABLE: Final = -70
 SL_ERR_NETWORK_UNREACHABLE: Final = -71
 SL_ERR_HOST_UNREACHABLE: Final = -72
 SL_ERR_OS: Final = -127
-SL_ABI_VERSION: Final = 1
+SL_ABI_VERSION: Final = 2
 SL_FOREVER: Final = 18446744073709551615
 SL_DRIVER_AUTO: Final = 0
 SL_DRIVER_POLL: Final = 1
@@ -106,16 +106,26 @@ SL_FILE_TRUNCATE: Final = 23
 SL_PATH_STAT: Final = 24
 SL_PATH_READ: Final = 25
 SL_PATH_WRITE: Final = 26
+SL_PATH_REMOVE: Final = 27
+SL_PATH_RENAME: Final = 28
+SL_PATH_MAKE_DIRECTORY: Final = 29
+SL_PATH_LINK: Final = 30
+SL_PATH_READ_LINK: Final = 31
 SL_TCP_ACCEPT: Final = 32
 SL_TCP_CONNECT: Final = 33
 SL_STREAM_RECEIVE: Final = 34
 SL_STREAM_SEND: Final = 35
 SL_STREAM_SENDV: Final = 36
 SL_STREAM_SHUTDOWN: Final = 37
+SL_PATH_LIST: Final = 48
+SL_PATH_COPY: Final = 49
 SL_EXACT: Final = 1
 SL_MULTISHOT: Final = 2
 SL_DATA_ONLY: Final = 4
 SL_NO_FOLLOW: Final = 8
+SL_NO_REPLACE: Final = 16
+SL_DIRECTORY: Final = 32
+SL_SYMBOLIC: Final = 64
 SL_OPTION_NO_INLINE: Final = 1
 SL_OFFSET_CURRENT: Final = -1
 SL_OPEN_READ: Final = 1
@@ -126,10 +136,13 @@ SL_OPEN_EXCLUSIVE: Final = 16
 SL_OPEN_TRUNCATE: Final = 32
 SL_OPEN_NO_FOLLOW: Final = 64
 SL_OPEN_DIRECTORY: Final = 128
+SL_TYPE_UNKNOWN: Final = 0
 SL_TYPE_FILE: Final = 1
 SL_TYPE_DIRECTORY: Final = 2
 SL_TYPE_LINK: Final = 3
 SL_TYPE_OTHER: Final = 4
+SL_WRITE_REPLACE: Final = 256
+SL_WRITE_SYNC: Final = 512
 SL_IPV4: Final = 4
 SL_IPV6: Final = 6
 SL_LISTEN_REUSE_PORT: Final = 1
@@ -342,6 +355,13 @@ KINDS: Final[Dict[int, str]] = {
     SL_PATH_STAT: "SL_PATH_STAT",
     SL_PATH_READ: "SL_PATH_READ",
     SL_PATH_WRITE: "SL_PATH_WRITE",
+    SL_PATH_REMOVE: "SL_PATH_REMOVE",
+    SL_PATH_RENAME: "SL_PATH_RENAME",
+    SL_PATH_LINK: "SL_PATH_LINK",
+    SL_PATH_MAKE_DIRECTORY: "SL_PATH_MAKE_DIRECTORY",
+    SL_PATH_READ_LINK: "SL_PATH_READ_LINK",
+    SL_PATH_LIST: "SL_PATH_LIST",
+    SL_PATH_COPY: "SL_PATH_COPY",
     SL_TCP_ACCEPT: "SL_TCP_ACCEPT",
     SL_TCP_CONNECT: "SL_TCP_CONNECT",
     SL_STREAM_RECEIVE: "SL_STREAM_RECEIVE",
@@ -658,6 +678,29 @@ class Stat(_Structure):
     FORMAT = "IIQQIIIIQQqqqq0Q"
 
 
+class Entry(_Structure):
+    """sl_entry: An entry of a directory, as sl_path_list gives it. Its name follows it: `name_length` bytes, then a
+    NUL, then zeros up to `length`."""
+
+    # Its number on the device; 0 on Windows.
+    inode: int
+    # How many bytes this entry takes with its name, a multiple of 8: the next one begins so many bytes on.
+    length: int
+    # How many bytes its name has, which is no path; on Windows UTF-8.
+    name_length: int
+    # One of SL_TYPE_....
+    type: int
+
+    _fields_ = [
+        ("inode", c_uint64),
+        ("length", c_uint32),
+        ("name_length", c_uint16),
+        ("type", c_uint16),
+    ]
+    # The same for the struct module, padding at the end included.
+    FORMAT = "QIHH0Q"
+
+
 class Address(_Structure):
     """sl_address: An address. Make one with sl_address_parse, or fill it in."""
 
@@ -715,6 +758,7 @@ STRUCTURES: Final = {
     "sl_options": Options,
     "sl_slice": Slice,
     "sl_stat": Stat,
+    "sl_entry": Entry,
     "sl_address": Address,
     "sl_listen_options": ListenOptions,
 }
@@ -754,6 +798,13 @@ PROTOTYPES: Final[Tuple[Tuple[str, Any, Tuple[Any, ...]], ...]] = (
     ("sl_path_stat", c_int32, (_Word, c_void_p, c_uint32, c_void_p, c_void_p, c_void_p)),
     ("sl_path_read", c_int32, (_Word, c_void_p, c_void_p, c_void_p)),
     ("sl_path_write", c_int32, (_Word, c_void_p, c_void_p, _Word, c_uint32, c_uint32, c_void_p, c_void_p)),
+    ("sl_path_copy", c_int32, (_Word, c_void_p, c_void_p, c_uint32, c_uint32, c_void_p, c_void_p)),
+    ("sl_path_remove", c_int32, (_Word, c_void_p, c_uint32, c_void_p, c_void_p)),
+    ("sl_path_rename", c_int32, (_Word, c_void_p, c_void_p, c_uint32, c_void_p, c_void_p)),
+    ("sl_path_make_directory", c_int32, (_Word, c_void_p, c_uint32, c_void_p, c_void_p)),
+    ("sl_path_link", c_int32, (_Word, c_void_p, c_void_p, c_uint32, c_void_p, c_void_p)),
+    ("sl_path_read_link", c_int32, (_Word, c_void_p, c_void_p, c_void_p)),
+    ("sl_path_list", c_int32, (_Word, c_void_p, c_void_p, c_void_p)),
     ("sl_address_parse", c_int32, (c_void_p, c_void_p)),
     ("sl_address_format", c_int32, (c_void_p, c_void_p, _Word)),
     ("sl_tcp_listen", c_int32, (_Word, c_void_p, c_void_p, c_void_p)),

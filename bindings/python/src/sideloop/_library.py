@@ -43,7 +43,7 @@ def load() -> ctypes.CDLL:
 
 
 def check_version(library: ctypes.CDLL, path: Path) -> None:
-    """Refuses a library that is older than the header that _abi.py was made from."""
+    """Refuses a library that is older than the header that _abi.py was made from, or that breaks with it."""
     try:
         version = library.sl_abi_version
     except AttributeError:
@@ -51,12 +51,24 @@ def check_version(library: ctypes.CDLL, path: Path) -> None:
             f"{path} is not sideloop's shared library: it has no sl_abi_version", path=str(path)
         ) from None
     version.restype, version.argtypes = ctypes.c_uint32, ()
-    if version() < _abi.SL_ABI_VERSION:
-        raise ImportError(
-            f"sideloop's shared library {path} is too old: it has ABI version {version()}, and this package needs "
-            f"{_abi.SL_ABI_VERSION} or later",
-            path=str(path),
-        )
+    found, needed = version(), _abi.SL_ABI_VERSION
+    if found < needed:
+        problem, remedy = "too old", "Use a newer library"
+    elif found >> 16 != needed >> 16:
+        problem, remedy = "too new", "Use a newer package"
+    else:
+        return
+    raise ImportError(
+        f"sideloop's shared library {path} is {problem}: it has ABI version {shown(found)}, and this package needs "
+        f"{shown(needed)} or a later {needed >> 16}.x. {remedy}, or the library that comes with this package: without "
+        f"${OVERRIDE} that is what is loaded",
+        path=str(path),
+    )
+
+
+def shown(version: int) -> str:
+    """An ABI version as people write it: the number in the library's name, and what has been added since."""
+    return f"{version >> 16}.{version & 0xFFFF}"
 
 
 def declare(library: ctypes.CDLL, path: Path) -> None:

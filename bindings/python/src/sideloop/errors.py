@@ -93,6 +93,10 @@ class SystemFailure(Error, OSError):
     """The operating system reported an error; `errno` tells which."""
 
 
+class SystemInvalid(SystemFailure, InvalidError):
+    """The operating system takes an argument to be wrong, as where what is read as a link is none."""
+
+
 class NotFound(SystemFailure, FileNotFoundError):
     """No such file or directory."""
 
@@ -184,6 +188,8 @@ _STATUSES: Dict[int, int] = {code: status for status, (_, code) in reversed(_EXC
 def make(status: int, os_error: int = 0, sentence: str = "", filename: PathName = None, done: int = 0) -> Error:
     """The exception for a status: with the system's own code where it gave one, and a sentence where there is one."""
     kind, code = _EXCEPTIONS.get(status, (InternalError, 0))
+    if kind is InvalidError and os_error:
+        kind = SystemInvalid
     text = sentence or library.sl_status_message(status).decode()
     if issubclass(kind, OSError):
         error = _system_error(kind, code, os_error, text, filename)

@@ -21,15 +21,18 @@ from .engine import Engine, nanoseconds
 from .operations import Event, Multishot, Operation
 from .resources import (
     AddressLike,
+    DirectoryEntry,
     File,
     Listener,
     Resource,
     Stream,
+    entries,
     integer,
     lent,
     nothing,
     opened,
     parse_address,
+    text,
 )
 from .runner import Runnable, Runner
 
@@ -75,6 +78,16 @@ def encode_path(path: Path) -> bytes:
     if b"\0" in encoded:
         raise ValueError("a path cannot hold a NUL")
     return encoded
+
+
+def write_flags(mode: str, replace: bool, sync: bool) -> int:
+    """The flags that a whole file is written with."""
+    flags = open_flags(mode)
+    if replace:
+        if flags != open_flags("wb"):
+            raise ValueError(f"what is replaced is written with mode 'wb', not {mode!r}")
+        flags = _abi.SL_WRITE_REPLACE
+    return flags | (_abi.SL_WRITE_SYNC if sync else 0)
 
 
 class Loop(Engine):
@@ -155,9 +168,10 @@ class Loop(Engine):
         return self._run_callbacks()
 
     def fileno(self) -> int:
-        """A descriptor that is readable while events wait, for select, selectors and GUI loops.
+        """A descriptor that is readable while events or callbacks wait, for select, selectors and GUI loops.
 
-        Call `poll` or `dispatch` when it is. Never read, write or close it. It dies with the loop.
+        Call `poll` (or `dispatch`, where all is done by callbacks) when it is. Never read, write or close it. It dies
+        with the loop.
         """
         if self._closing:
             raise self._closed_error()
@@ -239,10 +253,22 @@ class Loop(Engine):
         return self._submit_path(_abi.SL_PATH_READ, path, lent, timeout)
 
     def write_file(
-        self, path: Path, data: Buffer, mode: str = "wb", *, permissions: int = 0o666, timeout: Optional[float] = None
+        self,
+        path: Path,
+        data: Buffer,
+        mode: str = "wb",
+        *,
+        permissions: int = 0o666,
+        replace: bool = False,
+        sync: bool = False,
+        timeout: Optional[float] = None,
     ) -> Operation[int]:
-        """Writes a whole file (or with mode "ab" more of it) and says how many bytes."""
-        flags = open_flags(mode)
+        """Writes a whole file (or with mode "ab" more of it) and says how many bytes.
+
+        replace: the new file takes the place of the old one, and its permissions, at once and when it is whole; until
+        then, and for good where anything fails, the old one is as it was. sync: it ends when all is safe on the device.
+        """
+        flags = write_flags(mode, replace, sync)
         view = buffers.pin(data, False)
         return self._submit_path(
             _abi.SL_PATH_WRITE,
@@ -268,6 +294,67 @@ class Loop(Engine):
             flags=0 if follow else _abi.SL_NO_FOLLOW,
             keep=(stat,),
         )
+
+    def copy(
+        self,
+        source: Path,
+        target: Path,
+        *,
+        replace: bool = True,
+        permissions: int = 0o666,
+        sync: bool = False,
+        timeout: Optional[float] = None,
+    ) -> Operation[int]:
+        """Copies a file's contents and says how many bytes. The target is there whole or not at all.
+
+        replace=False: only where there is none. permissions: those of a target that there was none of.
+        """
+        flags = (0 if replace else _abi.SL_NO_REPLACE) | (_abi.SL_WRITE_SYNC if sync else 0)
+        return self._submit_paths(_abi.SL_PATH_COPY, source, target, integer, timeout, flags=flags, mode=permissions)
+
+    # Directories and names.
+
+    def list_directory(self, path: Path = ".", *, timeout: Optional[float] = None) -> Operation[List[DirectoryEntry]]:
+        """Lists what is in a directory, in no order."""
+        return self._submit_path(_abi.SL_PATH_LIST, path, entries, timeout)
+
+    def make_directory(
+        self, path: Path, *, permissions: int = 0o777, timeout: Optional[float] = None
+    ) -> Operation[None]:
+        """Makes a directory."""
+        return self._submit_path(_abi.SL_PATH_MAKE_DIRECTORY, path, nothing, timeout, mode=permissions)
+
+    def remove(self, path: Path, *, directory: bool = False, timeout: Optional[float] = None) -> Operation[None]:
+        """Removes a file or a link itself; directory=True: a directory that is empty."""
+        flags = _abi.SL_DIRECTORY if directory else 0
+        return self._submit_path(_abi.SL_PATH_REMOVE, path, nothing, timeout, flags=flags)
+
+    def rename(
+        self, source: Path, target: Path, *, replace: bool = True, timeout: Optional[float] = None
+    ) -> Operation[None]:
+        """Gives what is at `source` the name `target`, and replaces what was there, or with replace=False raises."""
+        flags = 0 if replace else _abi.SL_NO_REPLACE
+        return self._submit_paths(_abi.SL_PATH_RENAME, source, target, nothing, timeout, flags=flags)
+
+    def link(
+        self,
+        source: Path,
+        target: Path,
+        *,
+        symbolic: bool = False,
+        directory: bool = False,
+        timeout: Optional[float] = None,
+    ) -> Operation[None]:
+        """Makes `target` another name of the file `source`; symbolic=True: a link that leads there.
+
+        directory: the link leads to a directory, which Windows wants to know.
+        """
+        flags = (_abi.SL_SYMBOLIC if symbolic else 0) | (_abi.SL_DIRECTORY if directory else 0)
+        return self._submit_paths(_abi.SL_PATH_LINK, source, target, nothing, timeout, flags=flags)
+
+    def read_link(self, path: Path, *, timeout: Optional[float] = None) -> Operation[str]:
+        """Says where a symbolic link leads."""
+        return self._submit_path(_abi.SL_PATH_READ_LINK, path, text, timeout)
 
     # Connections.
 
@@ -383,6 +470,11 @@ class Loop(Engine):
             filename=os.fspath(path),
             **more,
         )
+
+    def _submit_paths(self, kind: int, source: Path, target: Path, *arguments: Any, **more: Any) -> Operation[Any]:
+        encoded = encode_path(target)
+        where = buffers.signed(buffers.address(encoded))
+        return self._submit_path(kind, source, *arguments, offset=where, keep=(encoded,), **more)
 
     def _adopt(self, adopt: Any, make: Type[Adopted], descriptor: Union[int, socket.socket]) -> Adopted:
         number = descriptor.fileno() if isinstance(descriptor, socket.socket) else descriptor

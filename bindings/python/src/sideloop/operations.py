@@ -119,7 +119,7 @@ class Operation(Generic[T]):
 
     def done(self) -> bool:
         """Says whether its last event is here. Never blocks."""
-        return self._done or self.loop._wait_until(self._is_done, 0)
+        return self._done or self.loop._wait_in_passing(self._is_done, 0)
 
     def wait(self, timeout: Optional[float] = None) -> T:
         """Waits for the result. Raises what the operation failed with, or TimeoutError where `timeout` passes first.

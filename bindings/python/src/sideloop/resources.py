@@ -8,8 +8,23 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import os
+import struct
 import warnings
-from typing import TYPE_CHECKING, Any, Iterable, Literal, NamedTuple, Optional, Tuple, Type, TypeVar, Union, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Iterable,
+    List,
+    Literal,
+    NamedTuple,
+    Optional,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+    overload,
+)
 
 from . import _abi, buffers, errors
 from ._abi import Stat
@@ -22,14 +37,26 @@ if TYPE_CHECKING:
 
 Self = TypeVar("Self", bound="Resource")
 
+_ENTRY = struct.Struct(_abi.Entry.FORMAT)
+
 
 class FileType(enum.IntEnum):
-    """The kinds of file that `Stat.type` tells apart."""
+    """The kinds of file that `Stat.type` and `DirectoryEntry.type` tell apart."""
 
+    # Only of an entry: the directory does not say which.
+    UNKNOWN = _abi.SL_TYPE_UNKNOWN
     FILE = _abi.SL_TYPE_FILE
     DIRECTORY = _abi.SL_TYPE_DIRECTORY
     LINK = _abi.SL_TYPE_LINK
     OTHER = _abi.SL_TYPE_OTHER
+
+
+class DirectoryEntry(NamedTuple):
+    """What a directory says of one of its entries. inode: 0 on Windows."""
+
+    name: str
+    type: FileType
+    inode: int
 
 
 class StreamOption(enum.IntEnum):
@@ -103,6 +130,29 @@ def lent(result: int, data: Optional[int]) -> bytes:
     return ctypes.string_at(data, result) if data else b""
 
 
+def decoded(name: bytes) -> str:
+    """A name or path of the library's: the system's bytes, and UTF-8 on Windows."""
+    return name.decode() if os.name == "nt" else os.fsdecode(name)
+
+
+def text(result: int, data: Optional[int]) -> str:
+    """Lent memory with a path."""
+    return decoded(lent(result, data))
+
+
+def entries(result: int, data: Optional[int]) -> List[DirectoryEntry]:
+    """Lent memory with the entries of a directory."""
+    listing = lent(result, data)
+    found = []
+    at = 0
+    while at < len(listing):
+        inode, length, name_length, kind = _ENTRY.unpack_from(listing, at)
+        name = listing[at + _ENTRY.size : at + _ENTRY.size + name_length]
+        found.append(DirectoryEntry(decoded(name), FileType(kind), inode))
+        at += length
+    return found
+
+
 def own(length: int) -> Tuple[bytearray, Convert]:
     """Memory of ours for an exact read, which the library lends none for, and what makes bytes of what came."""
     buffer = bytearray(length)
@@ -171,11 +221,13 @@ class Resource:
     def __del__(self) -> None:
         # Where __init__ did not end there is nothing to close, and a forked child has nothing of its parent's.
         if getattr(self, "_id", 0) and not self.closed and not self.loop._forked:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            warning = f"unclosed {self!r}"
             try:
                 self.close().forget()
             except errors.Error:
                 pass  # The loop is full or closing; closing it closes this too.
+            # Last, for where warnings are errors it raises.
+            warnings.warn(warning, ResourceWarning, source=self)
 
 
 def _offset(offset: Optional[int]) -> int:

@@ -23,7 +23,7 @@ import os
 import struct
 import threading
 from collections import deque
-from typing import Any, Callable, Deque, Dict, List, Optional, Protocol, Tuple
+from typing import Any, Callable, Deque, Dict, Optional, Protocol, Tuple
 
 from .. import _abi, errors
 from .._library import library
@@ -43,12 +43,13 @@ BYTES_HEADER = bytes.__basicsize__ - 1
 _EVENT = struct.Struct(_abi.Event.FORMAT)
 _REQUEST_SIZE = ctypes.sizeof(_abi.Request)
 _pack_request = struct.Struct(_abi.Request.FORMAT).pack
+_pack_into = struct.Struct(_abi.Request.FORMAT).pack_into
 
 # These calls are short and never block, so they keep the interpreter's lock: giving it up could cost the event loop's
 # thread a whole switch interval (5 ms) each time where another thread computes.
 _quick = ctypes.PyDLL(library._name, handle=library._handle)
 _submit = _quick.sl_submit
-_submit.argtypes, _submit.restype = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p), ctypes.c_int32
+_submit.argtypes, _submit.restype = (ctypes.c_void_p,) * 4, ctypes.c_int32
 _poll = _quick.sl_poll
 _poll.argtypes, _poll.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p), ctypes.c_int32
 _release = _quick.sl_buffer_release
@@ -142,13 +143,13 @@ class Batch:
     __slots__ = ("requests", "first", "accepted", "ops")
 
     def __init__(self, first: int) -> None:
-        # What is not accepted yet.
-        self.requests: List[bytes] = []
         # The token of the first; the others follow it.
         self.first = first
         self.accepted = 0
-        # Their ids, once they are accepted.
+        # The ids of those that are accepted.
         self.ops: Any = None
+        # Those that the library had no room for.
+        self.requests = bytearray()
 
 
 class Engine:
@@ -164,6 +165,9 @@ class Engine:
         descriptor = ctypes.c_ssize_t()
         errors.check(library.sl_loop_wake_descriptor(self.id, ctypes.byref(descriptor)))
         self.descriptor: int = descriptor.value
+        # With a fault plan, or simulated, it has to see everything that is done.
+        simulated = library.sl_loop_driver(self.id, None, 0) == _abi.SL_DRIVER_SIM
+        self.is_plain = not simulated and not os.environ.get("SIDELOOP_FAULTS")
         # By number; what is in its table is alive as long as it is here.
         self.hosts: Dict[int, Host] = {}
         self._numbers = itertools.count(1)
@@ -198,12 +202,16 @@ class Host:
         self.table: Dict[int, Entry] = {}
         self.watching = False
         self._token = engine.enter(self) << 40
-        self._batch: Optional[Batch] = None
+        # What this turn has gathered, and how many.
+        self._batch = Batch(self._token)
+        self._gathered = 0
         # Batches that the library had no room for, oldest first.
         self._waiting: Deque[Batch] = deque()
         self._records: Deque[Record] = deque()
         buffer = (_abi.Event * CAPACITY)()
         view = memoryview(buffer).cast("B")
+        self._requests = bytearray(MOST_GATHERED * _REQUEST_SIZE)
+        self._requests_address = ctypes.addressof(ctypes.c_char.from_buffer(self._requests))
         self._views = {count: view[: count * _EVENT.size] for count in range(CAPACITY + 1)}
         self._poll_arguments = ((engine.id,), (ctypes.addressof(buffer),), (CAPACITY,))
 
@@ -251,39 +259,64 @@ class Host:
         # A deadline of 0 would be none.
         deadline = 0 if timeout is None else nanoseconds("timeout", timeout) or 1
         token = self._token
+        index = self._gathered
+        if index == 0:
+            self.soon(self.flush)
+            self._batch = Batch(token)
+        # Straight into memory that the library reads.
+        where = index * _REQUEST_SIZE
         try:
-            request = _pack_request(
-                _REQUEST_SIZE, kind, target, buffer, length, offset, flags, mode, 0, 0, token, deadline, 0, 0
+            _pack_into(
+                self._requests,
+                where,
+                _REQUEST_SIZE,
+                kind,
+                target,
+                buffer,
+                length,
+                offset,
+                flags,
+                mode,
+                0,
+                0,
+                token,
+                deadline,
+                0,
+                0,
             )
         except struct.error as error:
             raise _out_of_range(error) from None
-        batch = self._batch
-        if batch is None:
-            # In this order, so that an interrupt in between leaves no batch that nothing flushes.
-            self.soon(self.flush)
-            batch = self._batch = Batch(token)
+        self.table[token] = (receiver, finish, keep, name, self._batch, salvage)
         self._token = token + 1
-        self.table[token] = (receiver, finish, keep, name, batch, salvage)
-        batch.requests.append(request)
-        if len(batch.requests) == MOST_GATHERED:
-            self._close_batch()
-            self._submit_waiting()
+        self._gathered = index + 1
+        if index + 1 == MOST_GATHERED:
+            self._submit_gathered()
         return token
 
     def flush(self) -> None:
         """Submits what this turn has gathered, and takes what has ended already."""
-        self._close_batch()
-        self._submit_waiting()
+        self._submit_gathered()
         if not self.watching and self.table:
             self.watch()
             self.watching = True
         self.take()
 
-    def _close_batch(self) -> None:
-        batch, self._batch = self._batch, None
-        if batch is not None:
-            batch.ops = (ctypes.c_uint64 * len(batch.requests))()
+    def _submit_gathered(self) -> None:
+        count, self._gathered = self._gathered, 0
+        if count:
+            batch = self._batch
+            batch.ops = (ctypes.c_uint64 * count)()
+            accepted = 0
+            if not self._waiting:
+                accepted = _submit(self.engine.id, self._requests_address, count, ctypes.addressof(batch.ops))
+                if accepted == count:
+                    batch.accepted = count
+                    return
+            # What refused them is found out again below.
+            batch.accepted = max(accepted, 0)
+            batch.requests[:] = self._requests[batch.accepted * _REQUEST_SIZE : count * _REQUEST_SIZE]
             self._waiting.append(batch)
+        self._submit_waiting()
 
     def _submit_waiting(self) -> None:
         """Submits what waits, as far as the library has room; events make room."""
@@ -292,13 +325,13 @@ class Host:
             requests = batch.requests
             while requests:
                 where = ctypes.addressof(batch.ops) + 8 * batch.accepted
-                status = _submit(self.engine.id, b"".join(requests), len(requests), where)
+                status = _submit(self.engine.id, bytes(requests), len(requests) // _REQUEST_SIZE, where)
                 if status == _abi.SL_ERR_AGAIN:
                     return
                 if status < 0:
                     self._refuse(batch, status)
                     status = 1
-                del requests[:status]
+                del requests[: status * _REQUEST_SIZE]
                 batch.accepted += status
             self._waiting.popleft()
 
@@ -313,8 +346,7 @@ class Host:
         entry = self.table.get(token)
         if entry is None:
             return
-        self._close_batch()
-        self._submit_waiting()
+        self._submit_gathered()
         batch = entry[4]
         index = token - batch.first
         if index < batch.accepted:
@@ -323,7 +355,8 @@ class Host:
         elif token in self.table:
             # The library has no room for it, and now it needs none.
             del self.table[token]
-            batch.requests[index - batch.accepted] = _nop(self.engine.id)
+            where = (index - batch.accepted) * _REQUEST_SIZE
+            batch.requests[where : where + _REQUEST_SIZE] = _nop(self.engine.id)
             if not entry[0].done():
                 entry[0].set_exception(errors.make(_abi.SL_ERR_CANCELLED))
 
@@ -376,7 +409,15 @@ class Host:
             if entry is None:
                 self._deliver_foreign(records[0])
             else:
-                settle(entry, result, detail, flags, os_error, data)
+                try:
+                    if result < 0 or flags:
+                        settle(entry, result, detail, flags, os_error, data)
+                    else:
+                        # What nearly all come to, without the rest of `settle`.
+                        finish = entry[1]
+                        entry[0].set_result(result if finish is None else finish(entry[2], result, data))
+                except Exception:
+                    settle(entry, result, detail, flags, os_error, data)
                 if not flags & _abi.SL_EVENT_MORE:
                     del table[token]
             records.popleft()

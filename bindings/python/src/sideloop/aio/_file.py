@@ -13,7 +13,7 @@ import io
 import os
 import warnings
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Iterable, List, Optional, Type, Union
+from typing import TYPE_CHECKING, Any, Coroutine, Iterable, List, Optional, Type, Union
 
 from .. import _abi, buffers, errors
 from .._abi import Stat
@@ -53,7 +53,7 @@ class BinaryFile:
         self._writable = "r" not in mode or "+" in mode
         self._appends = "a" in mode
         self._size = buffer_size
-        self._closed = False
+        self._closed = self._detached = False
         self._lock = Lock()
         # What it is read and written by in sequence.
         self._in_sequence = _STREAM if is_stream else _SEQUENCE
@@ -61,6 +61,8 @@ class BinaryFile:
         self._seekable: Optional[bool] = None if position is not None else False
         # Where the next read from the system begins, and the next write to it.
         self._end = position or 0
+        # Whether that is wherever the file ends: when appending, until something else moves it.
+        self._at_file_end = self._appends
         # What was read ahead, and how much of it the program has had.
         self._ahead = b""
         self._at = 0
@@ -74,8 +76,10 @@ class BinaryFile:
 
     async def pread(self, size: int, offset: int, *, timeout: Optional[float] = None) -> bytes:
         """Reads `size` bytes from `offset` on; fewer only where the file ends. Moves no position."""
-        self._check(self._readable, "readable")
-        return await self._read_at(_abi.SL_FILE_READ, size, _positive("offset", offset), _abi.SL_EXACT, timeout)
+        if offset < 0 or self._closed or not self._readable:
+            self._check(self._readable, "readable")
+            _positive("offset", offset)
+        return await self._read_at(_abi.SL_FILE_READ, size, offset, _abi.SL_EXACT, timeout)
 
     async def preadinto(self, buffer: Buffer, offset: int, *, timeout: Optional[float] = None) -> int:
         """Likewise into a writable buffer, and says how many bytes."""
@@ -166,14 +170,14 @@ class BinaryFile:
             return await self._read_line(most)
 
     async def readlines(self, hint: Optional[int] = -1) -> List[bytes]:
-        """Reads lines up to the end, or until they have `hint` bytes together."""
+        """Reads lines up to the end, or until they have more than `hint` bytes together."""
         self._begin(self._readable, "readable")
         async with self._lock:
             await self._flush()
             if hint is None or hint <= 0:
                 return io.BytesIO(await self._read_all()).readlines()
             lines: List[bytes] = []
-            while hint > 0:
+            while hint >= 0:
                 line = await self._read_line(-1)
                 if not line:
                     break
@@ -205,6 +209,8 @@ class BinaryFile:
         self._begin(self._writable, "writable")
         with buffers.pin(data, False).cast("B") as view:
             count = len(view)
+            if count == 0:
+                return 0
             if not self._lock.held and self._pending_size + count < self._size:
                 self._forget_ahead()
                 self._pending.append(bytes(view))
@@ -243,6 +249,8 @@ class BinaryFile:
         async with self._lock:
             await self._flush()
             length = await self._tell() if size is None else _positive("size", size)
+            self._forget_ahead()
+            await self._find_end()
             await self._plain(_abi.SL_FILE_TRUNCATE, length=length)
             return length
 
@@ -267,6 +275,7 @@ class BinaryFile:
                 self._at = offset - begin
             else:
                 self._ahead, self._at, self._end = b"", 0, offset
+            self._at_file_end = False
             return offset
 
     async def tell(self) -> int:
@@ -333,6 +342,8 @@ class BinaryFile:
 
     async def close(self) -> None:
         """Writes what waits in the buffer, and closes the file. Does nothing where it is closed already."""
+        if self._detached:
+            raise ValueError("the file has been detached")
         if self._closed:
             return
         try:
@@ -351,9 +362,9 @@ class BinaryFile:
         if self._pending or self._lock.held:
             raise ValueError("flush it first")
         raw = io.FileIO(os.dup(self.fileno()), self.mode.replace("b", "").replace("x", "w"))
-        if raw.seekable():
+        if raw.seekable() and not self._at_file_end:
             raw.seek(self._end - len(self._ahead) + self._at)
-        self._closed = True
+        self._closed = self._detached = True
         discard(self._id)
         return raw
 
@@ -442,7 +453,7 @@ class BinaryFile:
         pieces = [self._cut(len(self._ahead))]
         size = BUFFER_SIZE
         while True:
-            data = await self._fetch(size)
+            data = await self._fetch(size, _abi.SL_EXACT)
             if data:
                 pieces.append(data)
             if not data or (len(data) < size and self._seekable is not False):
@@ -483,11 +494,15 @@ class BinaryFile:
                 return self._cut(len(self._ahead))
             self._keep(data)
 
-    async def _fetch(self, size: int) -> bytes:
-        """Reads on from the system, past what was read ahead: one read."""
+    async def _fetch(self, size: int, flags: int = 0) -> bytes:
+        """Reads on from the system, past what was read ahead: one read. (SL_EXACT counts where there are positions.)"""
+        if self._at == len(self._ahead):
+            self._ahead, self._at = b"", 0
+        if self._at_file_end:
+            await self._find_end()
         if self._seekable is not False:
             try:
-                data = await self._read_at(_abi.SL_FILE_READ, size, self._end)
+                data = await self._read_at(_abi.SL_FILE_READ, size, self._end, flags)
             except OSError as error:
                 if not self._has_none(error):
                     raise
@@ -510,6 +525,10 @@ class BinaryFile:
 
     async def _fill(self, view: memoryview) -> int:
         """Likewise, into a buffer of the program's."""
+        if self._at == len(self._ahead):
+            self._ahead, self._at = b"", 0
+        if self._at_file_end:
+            await self._find_end()
         if self._seekable is not False:
             try:
                 count = await self._transfer(_abi.SL_FILE_READ, view, self._end)
@@ -533,6 +552,7 @@ class BinaryFile:
                 if not self._has_none(error):
                     self._end += getattr(error, "done", 0)
                     raise
+        self._at_file_end = self._appends
         _, kind, offset = self._in_sequence
         await self._transfer(kind, view, offset, salvage=self._count_written)
 
@@ -542,20 +562,16 @@ class BinaryFile:
             self._pending = [b"".join(self._pending)[count:]]
             self._pending_size = len(self._pending[0])
 
-    async def _read_at(
+    def _read_at(
         self, kind: int, size: int, offset: int, flags: int = 0, timeout: Optional[float] = None, salvage: Any = None
-    ) -> bytes:
+    ) -> Coroutine[Any, Any, bytes]:
         """One read into memory of ours."""
-        if size <= 0:
-            if size < 0:
-                raise ValueError(f"size is negative: {size}")
-            return b""
-        buffer = new_bytes(size)
+        # The one of no bytes is everybody's; the library touches none of it.
+        buffer = new_bytes(_positive("size", size))
         where = id(buffer) + BYTES_HEADER
-        data: bytes = await current().call(
+        return current().call(
             kind, self._id, where, size, offset, flags, 0, timeout, filled, buffer, self.name, salvage
         )
-        return data
 
     async def _transfer(
         self,
@@ -603,9 +619,14 @@ class BinaryFile:
             raise io.UnsupportedOperation("the file has no positions")
 
     async def _tell(self) -> int:
-        if self._appends and not self._ahead and not self._pending and self._end == 0:
-            self._end = await self._length()
+        await self._find_end()
         return self._end - len(self._ahead) + self._at + self._pending_size
+
+    async def _find_end(self) -> None:
+        """Before the position is used where appending has moved it."""
+        if self._at_file_end and await self.seekable():
+            self._end = await self._length()
+        self._at_file_end = False
 
     async def _length(self) -> int:
         stat = await self.stat()

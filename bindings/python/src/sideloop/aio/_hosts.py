@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_get_running_loop = asyncio._get_running_loop
+_modules = sys.modules
+
 # For how many seconds the thread that stands in for add_reader blocks before it looks whether it is still needed.
 _SLICE = 1.0
 
@@ -37,16 +40,18 @@ class Waiter(Receiver, Protocol):
 
 def current() -> AnyHost:
     """The host of the event loop that runs on this thread."""
-    loop = asyncio._get_running_loop()
-    if loop is not None and not trio_runs():
+    loop = _get_running_loop()
+    if "trio" in _modules and trio_runs():
+        return _enter_trio()
+    if loop is not None:
         host = _asyncio_hosts.get(id(loop))
         # The address of a loop that is gone may be another's now.
         if host is not None and host.loop() is loop:
             return host
         return _enter_asyncio(loop)
-    if trio_runs():
-        return _enter_trio()
-    raise RuntimeError("no event loop runs on this thread: sideloop.aio works inside asyncio (or uvloop) and trio")
+    raise RuntimeError(
+        "no event loop runs on this thread: sideloop.aio works inside asyncio (or uvloop) and trio (from 0.23 on)"
+    )
 
 
 # --- asyncio
@@ -115,7 +120,7 @@ class AsyncioHost(Host):
         salvage: called with the value where the operation was faster than its cancellation, and with the number of
         bytes where it was cancelled on its way.
         """
-        future = self._loop().create_future()
+        future: asyncio.Future[Any] = asyncio.Future(loop=self.loop())
         token = self.begin(
             future, kind, target, buffer, length, offset, flags, mode, timeout, finish, keep, name, salvage
         )
@@ -190,8 +195,10 @@ class _Watcher:
                     host.soon_from_elsewhere(self._take)
                 except RuntimeError:
                     return
-                del host
-                self._taken.wait()
+                while not self._taken.wait(_SLICE):
+                    # An event loop that was closed meanwhile calls nothing.
+                    if host.is_gone():
+                        return
 
     def _take(self) -> None:
         host = self._host()
@@ -420,6 +427,21 @@ async def in_thread(
             return running.result()
         running.cancel()
     raise errors.make(_abi.SL_ERR_TIMED_OUT)
+
+
+async def in_thread_to_the_end(function: Callable[..., T], *arguments: Any) -> T:
+    """Likewise for what must happen: it does, and is waited for, also where the task is cancelled."""
+    if trio_runs():
+        import trio
+
+        with trio.CancelScope(shield=True):
+            return await trio.to_thread.run_sync(function, *arguments)
+    future = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+    try:
+        return await asyncio.shield(future)
+    except CancelledError:
+        await asyncio.wait([future])
+        raise
 
 
 def _after_fork() -> None:

@@ -141,20 +141,14 @@ def open(
     by the built-in files. buffering: how many bytes are read ahead or gathered (0: none; 1, for text: every line is
     written at once). A descriptor is taken over, and where closefd is false, a copy of it.
     """
-    kind, text = _parse(mode)
-    if text:
-        if buffering == 0:
-            raise ValueError("can't have unbuffered text I/O")
-        check_text_arguments(encoding, errors, newline)
-    elif encoding is not None or errors is not None or newline is not None:
-        raise ValueError("binary mode takes no encoding, errors or newline argument")
+    kind, text = check_arguments(mode, buffering, encoding, errors, newline)
     if not closefd and not isinstance(file, int):
         raise ValueError("Cannot use closefd=False with file name")
-    size = BUFFER_SIZE if buffering < 0 or buffering == 1 else buffering
 
     async def begin() -> AnyFile:
         name = file if isinstance(file, int) else os.fspath(file)
         resource = await _open_resource(file, kind, closefd, opener)
+        size = buffer_size(buffering)
         binary = BinaryFile(resource.id, name, mode, size, resource.position, resource.is_stream)
         return TextFile(binary, mode, encoding, errors, newline, buffering == 1) if text else binary
 
@@ -208,6 +202,10 @@ def wrap(
     mode and encoding are taken where none are given.
     """
     if not isinstance(file, int):
+        try:
+            descriptor, closefd = file.fileno(), False
+        except AttributeError:
+            raise TypeError(f"neither a descriptor nor a file: {file!r}") from None
         if mode is None:
             mode = str(getattr(file, "mode", "rb"))
             mode = mode if "b" in mode or hasattr(file, "encoding") else mode + "b"
@@ -216,15 +214,33 @@ def wrap(
             errors = errors or file.errors
         if "r" not in mode or "+" in mode:
             file.flush()
-        descriptor, closefd = file.fileno(), False
     else:
         descriptor = file
     mode = mode or "rb"
     _, text = _parse(mode)
     resource = _adopt(descriptor, closefd)
-    size = BUFFER_SIZE if buffering < 0 or buffering == 1 else buffering
+    size = buffer_size(buffering)
     binary = BinaryFile(resource.id, getattr(file, "name", file), mode, size, resource.position, resource.is_stream)
     return TextFile(binary, mode, encoding, errors, newline, buffering == 1) if text else binary
+
+
+def check_arguments(
+    mode: str, buffering: int, encoding: Optional[str], errors: Optional[str], newline: Optional[str]
+) -> Tuple[str, bool]:
+    """Raises what the built-in open raises for what cannot be; else like `_parse`."""
+    kind, text = _parse(mode)
+    if text:
+        if buffering == 0:
+            raise ValueError("can't have unbuffered text I/O")
+        check_text_arguments(encoding, errors, newline)
+    elif encoding is not None or errors is not None or newline is not None:
+        raise ValueError("binary mode takes no encoding, errors or newline argument")
+    return kind, text
+
+
+def buffer_size(buffering: int) -> int:
+    """How many bytes the built-in open's argument stands for."""
+    return BUFFER_SIZE if buffering < 0 or buffering == 1 else buffering
 
 
 def _parse(mode: str) -> Tuple[str, bool]:

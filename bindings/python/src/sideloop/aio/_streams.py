@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Awaitable, Callable, Optional, Tuple, Typ
 from .. import _abi, buffers, errors
 from .._library import library
 from ..resources import Address, format_address
-from ._engine import BYTES_HEADER, copied, discard, nothing
+from ._engine import BYTES_HEADER, copied, discard, engine, nothing
 from ._hosts import current, trio_runs
 from ._lock import Lock
 from ._readiness import Readiness, of_here
@@ -63,6 +63,8 @@ class Stream:
         self._closed = False
         # What the interpreter needs to receive and send by itself. The descriptor belongs to the engine.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, _descriptor(resource))
+        # Where faults are to happen, all goes by the engine.
+        self._at_once = bool(_AT_ONCE) and engine().is_plain
         # How tasks wait, once one has.
         self._readiness: Optional[Readiness] = None
         self._ahead = bytearray()
@@ -194,7 +196,7 @@ class Stream:
             if self._cut_short is not None:
                 raise errors.InvalidError(f"an earlier send was cut short, after {self._cut_short} bytes")
             sent = 0
-            if _AT_ONCE:
+            if self._at_once:
                 try:
                     sent = self._socket.send(view, _SEND_AT_ONCE)
                 except BlockingIOError:
@@ -335,7 +337,7 @@ class Stream:
         if readiness is None or not readiness.is_here():
             if readiness is not None:
                 readiness.release(_nothing)
-            readiness = self._readiness = of_here(self._socket.fileno()) if _AT_ONCE else None
+            readiness = self._readiness = of_here(self._socket.fileno()) if self._at_once else None
         return readiness
 
     async def _send_rest(self, view: Any, sent: int, timeout: Optional[float]) -> None:

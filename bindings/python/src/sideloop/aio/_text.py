@@ -87,10 +87,10 @@ class TextFile:
             return await self._read_line(-1 if size is None else size)
 
     async def readlines(self, hint: Optional[int] = -1) -> List[str]:
-        """Reads lines up to the end, or until they have `hint` characters together."""
+        """Reads lines up to the end, or until they have more than `hint` characters together."""
         lines: List[str] = []
         left = hint if hint is not None and hint > 0 else sys.maxsize
-        while left > 0:
+        while left >= 0:
             line = await self.readline()
             if not line:
                 break
@@ -182,9 +182,11 @@ class TextFile:
             position, flags, feed, skip, final = _parts(cookie)
             await self.buffer.seek(position)
             self._reset(position)
-            if flags or feed or skip:
+            if position or flags:
+                # What a decoder does at the start of a file, such as looking for a byte order mark, is for there alone.
+                self._get_decoder().setstate((b"", flags))
+            if feed or skip:
                 decoder = self._get_decoder()
-                decoder.setstate((b"", flags))
                 data = await self.buffer.read(feed)
                 self._text = decoder.decode(data, final)
                 self._snapshot = (flags, data)
@@ -286,7 +288,7 @@ class TextFile:
             text = text.replace("\n", self._written_newline)
         if self._encoder is None:
             self._encoder = codecs.getincrementalencoder(self.encoding)(self.errors)
-            marked = self.encoding.lower().replace("_", "-") in ("utf-16", "utf-32", "utf-8-sig")
+            marked = codecs.lookup(self.encoding).name in ("utf-16", "utf-32", "utf-8-sig")
             if marked and await self.seekable() and await self.buffer.tell() != 0:
                 # No second byte order mark.
                 self._encoder.setstate(0)
@@ -316,8 +318,9 @@ class TextFile:
         held, flags = decoder.getstate()
         data = await self.buffer.read1(CHUNK)
         self._text, self._at = decoder.decode(data, final=not data), 0
-        self._snapshot = (flags, held + data)
-        return bool(data) or bool(self._text)
+        more = bool(data) or bool(self._text)
+        self._snapshot = (flags, held + data) if more else None
+        return more
 
     async def _read_line(self, most: int) -> str:
         pieces: List[str] = []
@@ -416,12 +419,19 @@ def check_text_arguments(encoding: Optional[str], errors: Optional[str], newline
     codecs.lookup_error(errors or "strict")
 
 
-# A cookie of five numbers, as io.TextIOWrapper makes them: the position that decoding begins at, the decoder's flags
-# there, how many bytes to feed it, how many characters to skip, and whether the file ends with those bytes.
+# A cookie of five numbers: the position that decoding begins at, the decoder's flags there, how many bytes to feed it,
+# how many characters to skip, and whether the file ends with those bytes.
 
 
 def _cookie(position: int, flags: int, feed: int, skip: int, final: bool) -> int:
     return position | flags << 64 | feed << 128 | skip << 192 | int(final) << 256
+
+
+def cookie_of_built_in(cookie: int) -> int:
+    """What `tell` of a built-in text file gave, for ours: the same numbers, of 32 bits behind the position."""
+    mask = (1 << 32) - 1
+    parts = cookie >> 64 & mask, cookie >> 96 & mask, cookie >> 128 & mask
+    return _cookie(cookie & (1 << 64) - 1, *parts, bool(cookie >> 160))
 
 
 def _parts(cookie: int) -> Tuple[int, int, int, int, bool]:

@@ -23,7 +23,7 @@ from typing import (
 
 from .. import _abi, buffers
 from ..errors import SystemFailure
-from ..loop import encode_path, open_flags
+from ..loop import encode_path, write_flags
 from ._engine import BYTES_HEADER, copied, engine
 from ._hosts import Waiter, current
 from ._open import Path, open
@@ -76,11 +76,18 @@ async def write_file(
     data: Buffer,
     mode: str = "wb",
     *,
+    replace: bool = False,
+    sync: bool = False,
     permissions: int = 0o666,
     timeout: Optional[float] = None,
 ) -> int:
-    """Writes a whole file (with mode "ab": more of it; "xb": a new one), and says how many bytes."""
+    """Writes a whole file (with mode "ab": more of it; "xb": a new one), and says how many bytes.
+
+    replace: the old file stays as it is until the new one is whole, and takes its place at once, whatever goes wrong.
+    sync: what was written is safe on the device.
+    """
     encoded = encode_path(path)
+    flags = write_flags(mode, replace, sync)
     with buffers.pin(data, False) as view:
         count: int = await current().call(
             _abi.SL_PATH_WRITE,
@@ -88,7 +95,7 @@ async def write_file(
             id(encoded) + BYTES_HEADER,
             view.nbytes,
             buffers.signed(buffers.address(view)),
-            open_flags(mode),
+            flags,
             permissions,
             timeout,
             None,
@@ -105,15 +112,17 @@ async def write_text(
     errors: Optional[str] = None,
     newline: Optional[str] = None,
     *,
+    replace: bool = False,
+    sync: bool = False,
     permissions: int = 0o666,
     timeout: Optional[float] = None,
 ) -> int:
-    """Writes a whole file of text, and says how many characters."""
+    """Writes a whole file of text, and says how many characters. replace, sync: as for `write_file`."""
     data = io.BytesIO()
     wrapper = io.TextIOWrapper(data, encoding or default_encoding(), errors, newline)
     wrapper.write(text)
     wrapper.flush()
-    await write_file(path, data.getbuffer(), permissions=permissions, timeout=timeout)
+    await write_file(path, data.getbuffer(), replace=replace, sync=sync, permissions=permissions, timeout=timeout)
     return len(text)
 
 

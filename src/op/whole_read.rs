@@ -1,5 +1,5 @@
 //! Reading a whole file, step by step, for drivers on which a step costs no thread: open, read until nothing comes, close. A
-//! small file that is in memory is read on the spot. Writing one likewise, for drivers on which each step may go wrong.
+//! small file that is in memory is read on the spot. On the loop's thread.
 
 use super::{Context, Outcome, Step};
 use crate::driver::buffers::{Lent, Pool};
@@ -110,63 +110,6 @@ impl WholeRead {
             _ => (self.file, self.lent, self.filled) = (None, None, 0),
         }
         Ok(())
-    }
-}
-
-/// A file on its way out of the caller's memory.
-#[derive(Default)]
-pub(super) struct WholeWrite {
-    state: Writing,
-    done: usize,
-}
-
-#[derive(Default)]
-enum Writing {
-    #[default]
-    Nowhere,
-    Open(Arc<Handle>),
-    /// It is being closed, or is.
-    Closed,
-}
-
-impl WholeWrite {
-    pub(super) fn next(&mut self, path: &Path, flags: &OpenFlags, from: &Data) -> Step {
-        match std::mem::replace(&mut self.state, Writing::Closed) {
-            Writing::Nowhere => {
-                self.state = Writing::Nowhere;
-                Step::Run(Primitive::Open { path: path.clone(), flags: *flags })
-            }
-            Writing::Open(file) if from.len() > 0 => {
-                self.state = Writing::Open(file.clone());
-                Step::Run(Primitive::Write { file, from: from.clone(), offset: None })
-            }
-            // No write is under way, so nobody else has it.
-            Writing::Open(file) => match Arc::into_inner(file) {
-                Some(handle) => Step::Run(Primitive::Close { handle }),
-                None => Step::End(Outcome::internal()),
-            },
-            Writing::Closed => Step::End(Outcome::Done(self.done as i64)),
-        }
-    }
-
-    /// Takes in what a step has given.
-    pub(super) fn completed(&mut self, from: &mut Data, value: Value) -> Result<()> {
-        match value {
-            Value::Opened(handle) => self.state = Writing::Open(Arc::new(handle)),
-            Value::Count(0) => return Err(Error::with(error::SL_ERR_IO, "the system writes 0 bytes")),
-            Value::Count(count) => {
-                self.done += count;
-                from.advance(count);
-            }
-            // It has been closed; or the step is to be done again.
-            Value::Nothing | Value::Again => {}
-            _ => return Err(Error::new(error::SL_ERR_INTERNAL)),
-        }
-        Ok(())
-    }
-
-    pub(super) fn done(&self) -> usize {
-        self.done
     }
 }
 

@@ -1,0 +1,3 @@
+"""aiofiles.os."""
+
+from sideloop.aio.os import *  # noqa: F403

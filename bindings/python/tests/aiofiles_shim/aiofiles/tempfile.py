@@ -1,0 +1,3 @@
+"""aiofiles.tempfile."""
+
+from sideloop.aio.tempfile import *  # noqa: F403
