@@ -311,13 +311,16 @@ def test_those_who_do_the_same_are_served_in_turn(run: Run) -> None:
             async with Tasks() as tasks:
 
                 async def receive(number: int) -> None:
-                    got.append((number, await server.receive_exactly(1000)))
+                    if number % 2:
+                        got.append((number, await server.receive_exactly(1000)))
+                    else:
+                        got.append((number, await server.receive(1000)))
 
                 for number in range(4):
                     tasks.start(receive, number)
                     await turns(5)
-                for at in range(0, 4000, 500):
-                    tasks.start(client.send_all, positions(at, at + 500))
+                for at in range(0, 4000, 1000):
+                    tasks.start(client.send_all, positions(at, at + 1000))
                     await turns(5)
         assert got == [(number, positions(1000 * number, 1000 * number + 1000)) for number in range(4)]
 
@@ -325,13 +328,21 @@ def test_those_who_do_the_same_are_served_in_turn(run: Run) -> None:
 
 
 def test_whole_sends_do_not_mix(run: Run) -> None:
+    size = 100_001
+
     async def main() -> None:
         async with pair() as (client, server):
+
+            async def send(number: int) -> None:
+                for _ in range(30):
+                    await client.send_all(bytes([number]) * size)
+
             async with Tasks() as tasks:
                 for number in range(4):
-                    tasks.start(client.send_all, bytes([number]) * 1_000_000)
-                received = [await server.receive_exactly(1_000_000) for _ in range(4)]
-        assert sorted(received) == [bytes([number]) * 1_000_000 for number in range(4)]
+                    tasks.start(send, number)
+                for _ in range(120):
+                    data = await server.receive_exactly(size)
+                    assert data == data[:1] * size
 
     run(main)
 
@@ -494,6 +505,12 @@ def test_streams_that_nobody_closes(run: Run) -> None:
                 gc.collect()
             one.setblocking(False)
             await until(lambda: ended(one))
+        # Whoever gets its descriptor is not mistaken for it.
+        async with pair() as (client, server):
+            await client.send_all(b"y")
+            assert await server.receive() == b"y"
+            await server.send_all(b"z")
+            assert await client.receive() == b"z"
 
     run(main)
 
@@ -518,6 +535,12 @@ def test_destructor_on_another_thread(run: Run) -> None:
                 thread.join()
             one.setblocking(False)
             await until(lambda: ended(one))
+        # Whoever gets its descriptor is not mistaken for it.
+        async with pair() as (client, server):
+            await client.send_all(b"y")
+            assert await server.receive() == b"y"
+            await server.send_all(b"z")
+            assert await client.receive() == b"z"
 
     run(main)
 
@@ -640,6 +663,24 @@ def test_connecting_has_a_timeout_and_can_be_cancelled(run: Run, deaf: Tuple[str
             cancel = tasks.start(aio.connect, deaf)
             await turns(10)
             cancel()
+        await until(lambda: not _hosts.current().table)
+
+    run(main)
+
+
+def test_cancelled_connects_leave_nothing(run: Run) -> None:
+    async def main() -> None:
+        async def connect() -> None:
+            async with await aio.connect("127.0.0.1", server.port, timeout=PATIENCE):
+                pass
+
+        async with aio.start_server(echo, "127.0.0.1") as server:
+            for count in range(60):
+                async with Tasks() as tasks:
+                    cancel = tasks.start(connect)
+                    await turns(count // 2)
+                    cancel()
+        await until(lambda: not _hosts.current().table)
 
     run(main)
 
@@ -660,10 +701,36 @@ def test_the_next_address_is_tried(
         async with aio.start_server(echo, "127.0.0.1", port):
             async with await aio.connect("two.example", port, timeout=PATIENCE) as stream:
                 assert stream.peer_address == ("127.0.0.1", port)
+        await until(lambda: not _hosts.current().table)
         # Nobody answers any more: the last error is told.
         if first == "refuses":
             with pytest.raises(ConnectionRefusedError, match=r"127\.0\.0\.1:"):
                 await aio.connect("two.example", port, timeout=PATIENCE)
+
+    run(main)
+
+
+def test_cancelled_at_the_moment_of_success(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: List[object] = []
+    really = _connect._Race.ended
+
+    def note(*arguments: Any) -> None:
+        really(*arguments)
+        ended.append(arguments)
+
+    monkeypatch.setattr(_connect._Race, "ended", note)
+
+    async def main() -> None:
+        async def connect() -> None:
+            async with await aio.connect("127.0.0.1", server.port, timeout=PATIENCE):
+                pass
+
+        async with aio.start_server(echo, "127.0.0.1") as server:
+            async with Tasks() as tasks:
+                cancel = tasks.start(connect)
+                await until(lambda: bool(ended))
+                cancel()
+            await until(lambda: server.connections == 0)
 
     run(main)
 
@@ -867,3 +934,17 @@ def test_all_interfaces(run: Run) -> None:
                 assert await stream.receive() == b"x"
 
     run(main)
+
+
+def test_a_server_whose_event_loop_is_gone() -> None:
+    async def begin() -> aio.Server:
+        return await aio.start_server(echo, "127.0.0.1").__aenter__()
+
+    async def go_on() -> None:
+        async with await aio.connect("127.0.0.1", server.port, timeout=PATIENCE) as stream:
+            assert await stream.receive() == b""
+        server.close()
+        await turns(10)
+
+    server = RUNS["asyncio"](begin)
+    RUNS["asyncio"](go_on)

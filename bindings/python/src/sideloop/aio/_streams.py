@@ -15,7 +15,7 @@ import ctypes
 import socket
 import warnings
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, Optional, Tuple, Type, TypeVar
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Optional, Tuple, Type, TypeVar
 
 from .. import _abi, buffers, errors
 from .._library import library
@@ -398,7 +398,7 @@ def _descriptor(resource: int) -> int:
     return descriptor.value
 
 
-async def _trio_checkpoint() -> None:
+def _trio_checkpoint() -> Awaitable[None]:
     import trio
 
-    await trio.lowlevel.checkpoint()
+    return trio.lowlevel.checkpoint()
