@@ -75,6 +75,20 @@ BREAKS = [
         "",
     ),
     (
+        "the loop does not say that somebody waits for room",
+        "whoever_pauses_for_room_goes_on_when_events_are_taken",
+        "src/engine/core/rest.rs",
+        "        engine.paused.store(true, Ordering::SeqCst);\n",
+        "",
+    ),
+    (
+        "the loop does not look once more for room after it has said that somebody waits",
+        "whoever_pauses_for_room_goes_on_when_events_are_taken",
+        "src/engine/core/rest.rs",
+        "        full(engine.unclaimed.fetch_add(0, Ordering::SeqCst)) || tick_waits()",
+        "        true",
+    ),
+    (
         "the loop frees a lane before it has posted its events",
         "what_is_carried_out_here_comes_behind_what_was_handed_over_before",
         "src/engine/core/post.rs",

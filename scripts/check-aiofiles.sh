@@ -6,8 +6,8 @@
 
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-# The tests are in the source distribution alone.
-version=25.1.0
+# That of the package's own tests.
+version=$(sed -n 's/.*"aiofiles==\([0-9.]*\)".*/\1/p' bindings/python/pyproject.toml)
 need python3=python3
 folder=$root/target/aiofiles
 shim=$root/bindings/python/tests/aiofiles_shim
@@ -19,6 +19,7 @@ install() { "$python" -m pip install --quiet --disable-pip-version-check "$@" >"
 [[ -x $python ]] || python3 -m venv "$folder/venv" 2>"$folder/venv.log" || not_run "there is no venv for $(command -v python3)"
 install 'pytest>=8.3.5,<9' 'pytest-asyncio>=1,<2' 'hatchling>=1.18' 'hatch-vcs>=0.4' ||
     not_run "pytest cannot be installed: $(tail -n 1 "$folder/pip.log")"
+# The tests are in the source distribution alone.
 if [[ ! -d $folder/aiofiles-$version ]]; then
     "$python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: --no-build-isolation \
         --dest "$folder" "aiofiles==$version" >"$folder/pip.log" 2>&1 ||

@@ -13,7 +13,7 @@ use std::sync;
 use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
-pub(crate) use sync::atomic::AtomicBool;
+pub(crate) use sync::atomic::{AtomicBool, AtomicU64};
 pub(crate) use sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 
 #[derive(Default)]

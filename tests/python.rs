@@ -64,6 +64,9 @@ fn requirements() -> Vec<String> {
     line.split('"').skip(1).step_by(2).map(String::from).collect()
 }
 
+/// Those without which the rest is tested all the same: there is no uvloop for Windows, nor everything for a new Python.
+const OPTIONAL: &[&str] = &["aiofiles", "trio", "uvloop"];
+
 /// The interpreter of an environment that has the tools; None, having said why, where there is no Python.
 fn tools() -> Option<&'static Path> {
     static TOOLS: OnceLock<Option<PathBuf>> = OnceLock::new();
@@ -89,9 +92,19 @@ fn install_tools(python: &str) -> PathBuf {
         return own;
     }
     run(Command::new(python).args(["-m", "venv", "--clear"]).arg(&environment));
-    run(Command::new(&own)
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-        .args(requirements()));
+    let (optional, needed): (Vec<_>, Vec<_>) =
+        requirements().into_iter().partition(|one| OPTIONAL.iter().any(|name| one.starts_with(name)));
+    let install = || {
+        let mut pip = Command::new(&own);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        pip
+    };
+    run(install().args(needed));
+    for one in optional {
+        if !install().arg(&one).output().is_ok_and(|done| done.status.success()) {
+            let _ = writeln!(std::io::stderr(), "skipped: {one} cannot be installed, nor what needs it tested");
+        }
+    }
     fs::write(stamp, made_of).expect("the environment can be written to");
     own
 }

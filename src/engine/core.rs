@@ -164,36 +164,28 @@ impl Core {
     /// Begins an operation.
     fn start(&mut self, start: Start) {
         let Start { index, traits, route, target, deadline } = start;
-        if let Err(error) = self.make_place(index) {
-            if target != 0 && traits.lane != Lane::Free {
-                self.left.push((target, traits.lane));
+        let resource = match self.make_place(index).and_then(|()| self.find_resource(target, traits.closes())) {
+            Ok(resource) => resource,
+            Err(error) => {
+                if target != 0 && traits.lane != Lane::Free {
+                    self.left.push((target, traits.lane));
+                }
+                if traits.closes() {
+                    self.close_retired(target);
+                }
+                return self.post_last(index, Outcome::failed(error));
             }
-            if traits.closes() {
-                self.close_retired(target);
-            }
-            return self.post_last(index, Outcome::failed(error));
-        }
+        };
         self.running += 1;
         let bounded = traits.multishot() && route != Route::Thread;
         let op = self.lanes.op(index);
         *op = Active::default();
         (op.state, op.deadline, op.traits, op.bounded) = (State::Ready, deadline, traits, bounded);
-        if target != 0 {
-            let resource = match self.find_resource(target, traits.closes()) {
-                Ok(resource) => resource,
-                Err(error) => {
-                    if traits.closes() {
-                        self.close_retired(target);
-                    }
-                    return self.end(index, Outcome::failed(error));
-                }
-            };
-            if traits.closes() {
-                return self.close(resource, index);
-            }
-            if !self.lanes.enter(index, resource) {
-                self.lanes.op(index).state = State::Queued;
-            }
+        if traits.closes() {
+            return self.close(resource, index);
+        }
+        if resource != NONE && !self.lanes.enter(index, resource) {
+            self.lanes.op(index).state = State::Queued;
         }
         if deadline != 0 && !self.set_timer(index) {
             return;
@@ -211,9 +203,12 @@ impl Core {
         self.ready.try_reserve(1).map_err(|_| Error::new(error::SL_ERR_NO_MEMORY))
     }
 
-    /// The index of an open resource, learnt of when its first operation comes. One that was closed meanwhile has another
-    /// generation; only the operation that closed it may still find it.
+    /// The index of an open resource, learnt of when its first operation comes; NONE for a target of 0. One that was closed meanwhile
+    /// has another generation; only the operation that closed it may still find it.
     fn find_resource(&mut self, target: u64, closes: bool) -> Result<u32> {
+        if target == 0 {
+            return Ok(NONE);
+        }
         let closed = || Error::new(error::SL_ERR_CANCELLED);
         let id = Id::from_bits(target)?;
         self.lanes.reserve_resource(id.index)?;
@@ -330,7 +325,11 @@ impl Core {
                 }
             }
             Step::Finish(primitive) => self.finish(index, primitive),
-            _ if stop.is_some() => self.end_stopped(index, stop.unwrap_or(Stop::Cancelled)),
+            step if stop.is_some() => {
+                // A primitive holds its resource open, which may be about to be closed.
+                drop(step);
+                self.end_stopped(index, stop.unwrap_or(Stop::Cancelled));
+            }
             Step::Run(primitive) => {
                 self.lanes.op(index).state = State::Running;
                 self.driver.submit(index, primitive);
@@ -500,6 +499,7 @@ impl Core {
         }
         // Everything that was under way has ended, and with it every other owner.
         let handle = handle.and_then(Arc::into_inner);
+        debug_assert!(handle.is_some(), "somebody still owns what is to be closed");
         self.recycle_resource(resource);
         match handle {
             Some(handle) if by != NONE => self.driver.submit(by, Primitive::Close { handle }),

@@ -31,7 +31,7 @@ use crate::clock::Clock;
 use crate::driver::buffers::{Lent, Pool};
 use crate::driver::{self, Waker};
 use crate::error::{self, Error, Result};
-use crate::lock::{AtomicBool, Condvar, Mutex, RwLock};
+use crate::lock::{self, AtomicBool, Condvar, Mutex, RwLock};
 use crate::op::{Op, TargetKind, Traits};
 use crate::sys::{Handle, HandleKind};
 use crate::table::{Entry, Id, Kind, Table};
@@ -170,7 +170,7 @@ pub(crate) struct Engine {
     op_ended: [(Mutex<()>, Condvar); SHARDS],
     tally: Tally,
     /// MORE events that wait to be taken.
-    unclaimed: AtomicU64,
+    unclaimed: lock::AtomicU64,
     max_unclaimed: u64,
     /// Some multishot operation waits for room among the events.
     paused: AtomicBool,

@@ -3,8 +3,9 @@
 //! stand-in. Run by `scripts/check-models.sh`, for it takes `--cfg loom`.
 //!
 //! What is not seen: numbers that are std's atomics are no places where threads meet; in models of the whole engine, threads are taken off
-//! their processor at most `PREEMPTIONS` times against their will; and loom takes sequentially consistent stores and loads for weaker ones than they are, so that
-//! what rests on those alone (`paused`: store, then look) cannot be told right from wrong here.
+//! their processor at most `PREEMPTIONS` times against their will; and time does not pass, so that no timer's tick waits to be taken. Loom
+//! takes sequentially consistent stores and loads for weaker ones than they are: where each of two threads writes and then looks at what the
+//! other writes, one of them has to do it by a read-modify-write.
 
 use super::queue::{Line, Taken, Which};
 use super::testing::*;
@@ -194,20 +195,46 @@ fn what_is_carried_out_here_comes_behind_what_was_handed_over_before() {
         let (engine, running, _) = open();
         let (here, _there) = std::os::unix::net::UnixStream::pair().unwrap();
         let stream = engine.adopt(|| Ok(Handle::Stream(here.into()))).unwrap();
-        let send = |inline| {
-            static BYTE: u8 = 0;
-            // SAFETY: it stays for ever, and a send only reads it.
-            let data = sys::Data::One(unsafe { sys::Region::new((&raw const BYTE).cast_mut(), 1) });
+        let submit = |inline| {
             let options = OpOptions { delivery: QUEUE, user_data: 7, timeout_ns: 0, inline };
-            engine.batch().submit(|| Ok((Op::Tcp(TcpOp::send(data)), stream, options))).unwrap()
+            engine.batch().submit(|| Ok((send(), stream, options))).unwrap()
         };
         // The second finds the stream busy, or free, at whichever moment.
-        let sent = [send(false), send(true)];
+        let sent = [submit(false), submit(true)];
         let mut ended = Vec::new();
         while ended.len() < 2 {
             ended.extend(take(&engine, FOREVER).unwrap().iter().map(|event| event.op));
         }
         assert_eq!(ended, sent);
+        engine.shut_down();
+        running.join().unwrap();
+    });
+}
+
+#[test]
+fn whoever_pauses_for_room_goes_on_when_events_are_taken() {
+    explore("room", PREEMPTIONS, || {
+        let (engine, running, stage) = open_with(&Settings { max_unclaimed: 1, max_lent_bytes: 2048, ..settings() });
+        stage.stuck.store(true, Ordering::Relaxed);
+        let (here, _there) = std::os::unix::net::UnixStream::pair().unwrap();
+        let stream = engine.adopt(|| Ok(Handle::Stream(here.into()))).unwrap();
+        let receive = || {
+            let op = Op::Tcp(TcpOp::receive(sys::Target::Lend(0), false, true));
+            submit_on(&engine, stream, op, QUEUE).unwrap()
+        };
+        // Takes up all the room and ends, also without having paused itself. The other one may look for room when that is taken.
+        engine.cancel(receive()).unwrap();
+        receive();
+        let mut results = Vec::new();
+        while results.last() != Some(&0) {
+            for event in take(&engine, FOREVER).unwrap() {
+                results.push(event.result);
+                if event.result > 0 {
+                    engine.release_buffer(event.detail).unwrap();
+                }
+            }
+        }
+        assert_eq!(results, [1, i64::from(error::SL_ERR_CANCELLED), 1, 0]);
         engine.shut_down();
         running.join().unwrap();
     });

@@ -9,7 +9,7 @@ use crate::clock::{self, Clock};
 use crate::driver::buffers::Pool;
 use crate::driver::{self, Chosen, DriverChoice, DriverSettings, Waker, Wish};
 use crate::error::{self, Error, Result};
-use crate::lock::{AtomicBool, HandOver, Mutex, RwLock};
+use crate::lock::{self, AtomicBool, HandOver, Mutex, RwLock};
 use crate::sys;
 use crate::table::{Id, Table};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -113,7 +113,7 @@ impl Engine {
             queue: Queue::new(settings.spin_ns),
             op_ended: Default::default(),
             tally: Tally::default(),
-            unclaimed: AtomicU64::new(0),
+            unclaimed: lock::AtomicU64::new(0),
             max_unclaimed: u64::from(settings.max_unclaimed),
             paused: AtomicBool::new(false),
             reserved: AtomicU64::new(0),

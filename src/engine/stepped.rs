@@ -11,7 +11,6 @@ use crate::lock::{HandOver, Mutex, MutexGuard};
 use crate::{sys, thread_mark};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::thread::{self, ThreadId};
 
 /// For how long a simulated time may go on while somebody looks once.
 const LOOK_NS: u64 = 1_000_000;
@@ -28,7 +27,7 @@ pub(super) struct Stepped {
     stepping: Mutex<Option<Stepping>>,
     state: AtomicU8,
     /// Who carries it on just now.
-    by: Mutex<Option<ThreadId>>,
+    by: Mutex<Option<usize>>,
 }
 
 impl Stepped {
@@ -56,7 +55,7 @@ impl Stepped {
 
     /// Whether this thread carries it on: then it is in a callback of it.
     pub(super) fn is_by_this_thread(&self) -> bool {
-        !self.is_free() && *self.by.lock() == Some(thread::current().id())
+        !self.is_free() && *self.by.lock() == Some(thread_mark::this_thread())
     }
 }
 
@@ -101,7 +100,7 @@ impl Engine {
     fn step(&self, stepping: Stepping) -> Option<Stepping> {
         let before = thread_mark::get();
         thread_mark::set(self.id());
-        *self.stepped.by.lock() = Some(thread::current().id());
+        *self.stepped.by.lock() = Some(thread_mark::this_thread());
         let stepping = sys::without_signals(|| stepping.step());
         *self.stepped.by.lock() = None;
         thread_mark::set(before);

@@ -4,6 +4,7 @@
 use super::*;
 use crate::driver::{Completion, Driver, Primitive, Value};
 use crate::op::task::TaskOp;
+use crate::op::tcp::TcpOp;
 use crate::sys;
 use std::sync::atomic::{self, AtomicUsize};
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub(super) struct Stage {
     pub(super) closed: AtomicUsize,
     /// There is no memory to keep track of another operation. Std's: models need not look at who sees it when.
     pub(super) full: atomic::AtomicBool,
+    /// Sends get nowhere, and cancels come too late.
+    pub(super) stuck: atomic::AtomicBool,
 }
 
 impl Stage {
@@ -81,6 +84,10 @@ impl StandIn {
         StandIn { stage, pool, begun: Vec::new(), ended: Vec::new(), pieces: 2, grief }
     }
 
+    fn is_stuck(&self) -> bool {
+        self.stage.stuck.load(Ordering::SeqCst)
+    }
+
     fn carry_out(&mut self, primitive: &Primitive) -> Value {
         let lent = || match self.pool.take(0).unwrap() {
             Some(lent) => Value::Lent(lent.filled(1)),
@@ -92,7 +99,7 @@ impl StandIn {
                 self.stage.closed.fetch_add(1, Ordering::Relaxed);
                 Value::Nothing
             }
-            Primitive::Send { .. } => Value::Count(1),
+            Primitive::Send { .. } => Value::Count(usize::from(!self.is_stuck())),
             Primitive::Read { .. } => lent(),
             Primitive::Receive { .. } if self.pieces > 0 => {
                 self.pieces -= 1;
@@ -127,8 +134,8 @@ impl Driver for StandIn {
         self.begun.push((token, primitive));
     }
     fn cancel(&mut self, token: u32) {
-        let before = self.begun.len();
-        self.begun.retain(|(begun, _)| *begun != token);
+        let (before, late) = (self.begun.len(), self.is_stuck());
+        self.begun.retain(|(begun, _)| late || *begun != token);
         if self.begun.len() < before {
             self.ended.push(Completion { token, result: Err(driver::cancelled()), done: 0, more: false });
         }
@@ -168,6 +175,13 @@ pub(super) fn work() -> TaskOp {
     }
     // SAFETY: a region of length 0 promises nothing.
     TaskOp::work(unused, unsafe { sys::Region::new(std::ptr::null_mut(), 0) })
+}
+
+/// Of one byte.
+pub(super) fn send() -> Op {
+    static BYTE: u8 = 0;
+    // SAFETY: it stays for ever, and a send only reads it.
+    Op::Tcp(TcpOp::send(sys::Data::One(unsafe { sys::Region::new((&raw const BYTE).cast_mut(), 1) })))
 }
 
 /// Takes events that wait, or waits for one.

@@ -78,15 +78,38 @@ fn an_operation_without_a_place_is_counted_out_of_its_lane_where_it_has_one() {
     assert_eq!(engine.close(FOREVER).unwrap(), 0);
 }
 
+/// A stream of a loop, and its other end.
+fn adopt_stream(engine: &Engine) -> (u64, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let there = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (engine.adopt(|| Ok(Handle::Stream(listener.accept()?.0.into()))).unwrap(), there)
+}
+
 #[test]
 fn a_close_without_a_place_closes_all_the_same() {
     let (engine, stage) = open(None);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut there = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let stream = engine.adopt(|| Ok(Handle::Stream(listener.accept()?.0.into()))).unwrap();
+    let (stream, mut there) = adopt_stream(&engine);
     stage.full.store(true, Ordering::SeqCst);
     let closed = result_of(&engine, stream, Op::Task(TaskOp::close()));
     assert_eq!((closed, engine.counters().resources), (i64::from(error::SL_ERR_NO_MEMORY), 0));
     assert_eq!(there.read(&mut [0]).unwrap(), 0);
+    assert_eq!(engine.close(FOREVER).unwrap(), 0);
+}
+
+#[test]
+fn a_close_is_the_last_of_a_resource_also_where_a_cancel_comes_too_late() {
+    let (engine, stage) = open(None);
+    let (stream, _there) = adopt_stream(&engine);
+    stage.stuck.store(true, Ordering::SeqCst);
+    let sending = submit_on(&engine, stream, send(), QUEUE).unwrap();
+    // When this has ended, that has begun.
+    assert_eq!(result_of(&engine, engine.id(), Op::Task(work())), 1);
+    let closing = submit_on(&engine, stream, Op::Task(TaskOp::close()), QUEUE).unwrap();
+    let mut ended = Vec::new();
+    while ended.len() < 2 {
+        ended.extend(take(&engine, FOREVER).unwrap().iter().map(|event| (event.op, event.result)));
+    }
+    assert_eq!(ended, [(sending, i64::from(error::SL_ERR_CANCELLED)), (closing, 0)]);
+    assert_eq!(stage.closed.load(Ordering::Relaxed), 1);
     assert_eq!(engine.close(FOREVER).unwrap(), 0);
 }

@@ -1,7 +1,7 @@
 // The end of the process with everything under way: return from main, exit from a thread, exit in the middle of a callback.
 // No crash, no hang, no waiting for a function that runs.
 //
-// exit_busy [rounds = 30]
+// exit_busy [rounds = 1000]
 
 #include "harness.h"
 
@@ -99,7 +99,7 @@ static void child(uint64_t way)
 int main(int argc, char **argv)
 {
     start();
-    size_t rounds = argument(argc, argv, 1, 30);
+    size_t rounds = argument(argc, argv, 1, 1000);
     for (size_t i = 0; i < rounds; i++) {
         pid_t pid = fork();
         int status;

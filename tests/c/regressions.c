@@ -223,6 +223,36 @@ static void a_lingering_close_holds_nothing_up(void)
 }
 #endif
 
+// A send that had just got somewhere when its stream was closed still held it: the event of the close came before that of the send.
+static void a_closes_event_comes_last(void)
+{
+    enum { LENGTH = 1 << 20 };
+    uint8_t *bytes = calloc(2, LENGTH);
+    CHECK(bytes);
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        sl_loop_options options = {0};
+        options.size = sizeof options;
+        options.driver = SL_DRIVER_SIM;
+        options.seed = seed;
+        sl_loop loop;
+        CHECK_IS(sl_loop_open(&options, &loop), SL_OK);
+        sl_stream stream, peer;
+        connect_pair(loop, &stream, &peer);
+        sl_op sending, closing, receiving;
+        CHECK_IS(sl_stream_receive(peer, bytes + LENGTH, LENGTH, SL_EXACT, NULL, &receiving), SL_OK);
+        CHECK_IS(sl_stream_send(stream, bytes, LENGTH, 0, NULL, &sending), SL_OK);
+        sl_event event;
+        int sent = sl_poll(loop, &event, 1) == 1 && event.op == sending;
+        CHECK_IS(sl_close(stream, NULL, &closing), SL_OK);
+        while ((event = next_event(loop)).op != closing) {
+            sent |= event.op == sending;
+        }
+        CHECK(sent);
+        CHECK(sl_loop_close(loop, SL_FOREVER) >= 0);
+    }
+    free(bytes);
+}
+
 int main(void)
 {
     start();
@@ -231,6 +261,7 @@ int main(void)
     a_timer_due_before_its_deadline_fires();
     timers_on_the_loops_thread_leave_room_for_others();
     a_loop_without_places_opens_nothing();
+    a_closes_event_comes_last();
 #ifndef _WIN32
     every_piece_is_read();
     a_lingering_close_holds_nothing_up();

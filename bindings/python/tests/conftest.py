@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Iterator, Tuple
+from typing import Any, Awaitable, Callable, Dict, Iterator, Tuple
 
 import pytest
 
@@ -79,12 +79,99 @@ def leaves_nothing() -> Iterator[None]:
     yield
     gc.collect()
     settle_engine()
-    assert count("fd") == before[0]
-    # A thread that has been joined takes a moment more to leave the system's list.
+    # A thread takes a moment more to leave the system's list, or to let go of what its last work was about.
     deadline = time.monotonic() + PATIENCE
-    while count("task") > before[1] and time.monotonic() < deadline:
+    while (count("fd") > before[0] or count("task") > before[1]) and time.monotonic() < deadline:
         time.sleep(0)
+        gc.collect()
+    assert count("fd") == before[0]
     assert count("task") <= before[1]
+
+
+# How the tests of sideloop.aio run a coroutine: on each kind of event loop that is installed.
+
+Run = Callable[[Callable[[], Awaitable[Any]]], Any]
+
+
+def run_on_asyncio(main: Callable[[], Awaitable[Any]]) -> Any:
+    """asyncio.run, for a function."""
+
+    async def patient() -> Any:
+        return await asyncio.wait_for(main(), PATIENCE)
+
+    return asyncio.run(patient())
+
+
+def run_on_uvloop(main: Callable[[], Awaitable[Any]]) -> Any:
+    """Likewise on uvloop."""
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
+    loop = uvloop.new_event_loop()
+    try:
+        return loop.run_until_complete(asyncio.wait_for(main(), PATIENCE))
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+def run_on_trio(main: Callable[[], Awaitable[Any]]) -> Any:
+    """Likewise on trio."""
+    trio = pytest.importorskip("trio", reason="trio is not installed")
+
+    # Its threads would wait for more work for ten seconds, and count as left behind.
+    trio._core._thread_cache.IDLE_TIMEOUT = 0
+
+    async def patient() -> Any:
+        with trio.fail_after(PATIENCE):
+            return await main()
+
+    return trio.run(patient)
+
+
+async def turn() -> None:
+    """Lets the others have a turn, on whichever event loop."""
+    if on_trio():
+        import trio
+
+        await trio.lowlevel.checkpoint()
+    else:
+        await asyncio.sleep(0)
+
+
+async def cancelled_after(turns: int, function: Callable[[], Awaitable[Any]]) -> bool:
+    """Runs a function in a task of its own, and cancels that after so many turns; says whether that was in time."""
+    if not on_trio():
+        task = asyncio.ensure_future(function())
+        for _ in range(turns):
+            await turn()
+            if task.done():
+                break
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        return task.cancelled()
+    import trio
+
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(function)
+            for _ in range(turns):
+                await turn()
+            scope.cancel()
+    return scope.cancelled_caught
+
+
+def on_trio() -> bool:
+    """Whether it is trio that runs this code."""
+    return getattr(getattr(sys.modules.get("sniffio"), "thread_local", None), "name", None) == "trio"
+
+
+RUNS = {"asyncio": run_on_asyncio, "uvloop": run_on_uvloop, "trio": run_on_trio}
+
+
+@pytest.fixture(params=list(RUNS))
+def run(request: pytest.FixtureRequest) -> Run:
+    """How a coroutine is run: on each kind of event loop."""
+    return RUNS[request.param]
 
 
 def settle(loop: sideloop.Loop) -> None:
@@ -158,9 +245,14 @@ def compile_c(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return compile_c
 
 
+def environment() -> Dict[str, str]:
+    """The environment of an interpreter that has this package and library."""
+    path = os.pathsep.join([str(Path(sideloop.__file__).parent.parent), str(PACKAGE / "tests")])
+    return {**os.environ, "PYTHONPATH": path}
+
+
 def run_python(source: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs a program in an interpreter of its own, with this package and library."""
-    environment = {**os.environ, **options.pop("env", {})}
-    environment["PYTHONPATH"] = os.pathsep.join([str(Path(sideloop.__file__).parent.parent), str(PACKAGE / "tests")])
+    env = {**environment(), **options.pop("env", {})}
     command = [sys.executable, "-W", "error", "-c", source, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=env, **options)

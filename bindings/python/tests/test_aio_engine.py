@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import multiprocessing
 import os
@@ -17,53 +18,9 @@ from typing import Any, Awaitable, Callable, List
 
 import pytest
 
-from conftest import PATIENCE, count, engine_rests, run_python
+from conftest import PATIENCE, Run, count, engine_rests, run_on_asyncio, run_python
 from sideloop import aio
 from sideloop.aio import _engine, _hosts
-
-Run = Callable[[Callable[[], Awaitable[Any]]], Any]
-
-
-def run_on_asyncio(main: Callable[[], Awaitable[Any]]) -> Any:
-    """asyncio.run, for a function."""
-
-    async def patient() -> Any:
-        return await asyncio.wait_for(main(), PATIENCE)
-
-    return asyncio.run(patient())
-
-
-def run_on_uvloop(main: Callable[[], Awaitable[Any]]) -> Any:
-    """Likewise on uvloop."""
-    import uvloop
-
-    loop = uvloop.new_event_loop()
-    try:
-        return loop.run_until_complete(asyncio.wait_for(main(), PATIENCE))
-    finally:
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
-
-
-def run_on_trio(main: Callable[[], Awaitable[Any]]) -> Any:
-    """Likewise on trio."""
-    import trio
-
-    async def patient() -> Any:
-        with trio.fail_after(PATIENCE):
-            return await main()
-
-    return trio.run(patient)
-
-
-RUNS = {"asyncio": run_on_asyncio, "uvloop": run_on_uvloop, "trio": run_on_trio}
-
-
-@pytest.fixture(params=list(RUNS))
-def run(request: pytest.FixtureRequest) -> Run:
-    """How a coroutine is run: on each kind of event loop."""
-    pytest.importorskip(request.param, reason=f"{request.param} is not installed")
-    return RUNS[request.param]
 
 
 @pytest.fixture
@@ -367,3 +324,40 @@ async def main():
         assert words == []
     else:
         assert words[-1].startswith("KeyboardInterrupt" if ending == "kill" else "KeyError")
+
+
+@pytest.mark.parametrize("faults", ["receive: ECONNRESET@1", "send: EPIPE@1", "read: EIO@1"])
+def test_fault_plans_reach_everything(faults: str, path: Path) -> None:
+    """Also what is otherwise done on the event loop's thread."""
+    done = run_python(
+        """
+import asyncio, sys
+from sideloop import aio
+
+async def talk(stream):
+    await stream.send_all(b"hello")
+    await stream.receive()
+
+async def main(path):
+    async with aio.start_server(talk, "127.0.0.1", 0) as server:
+        async with await aio.connect("127.0.0.1", server.port) as stream:
+            try:
+                await stream.send_all(b"hello")
+                await stream.receive()
+                await stream.receive()
+            except OSError as error:
+                print("stream", error.errno)
+    try:
+        async with aio.open(path, "rb") as file:
+            await file.read()
+    except OSError as error:
+        print("file", error.errno)
+
+asyncio.run(main(sys.argv[1]))
+""",
+        str(path),
+        env={"SIDELOOP_FAULTS": faults},
+    )
+    kind = "file" if faults.startswith("read") else "stream"
+    code = {"receive": errno.ECONNRESET, "send": errno.EPIPE, "read": errno.EIO}[faults.split(":")[0]]
+    assert f"{kind} {code}\n" in done.stdout, done.stderr

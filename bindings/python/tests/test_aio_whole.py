@@ -8,10 +8,8 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 
+from conftest import Run, run_on_asyncio
 from sideloop import aio
-from test_aio_engine import Run, run, run_on_asyncio
-
-__all__ = ["run"]
 
 
 def test_write_and_read(run: Run, tmp_path: Path) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import gc
-import os
+import itertools
 import signal
 import subprocess
 import sys
 import threading
+import types
 from typing import Any, List
 
 import pytest
 
 import sideloop
-from conftest import PATIENCE, connect, run_python
+from conftest import PATIENCE, connect, environment, run_python
 
 unix = pytest.mark.skipif(sys.platform == "win32", reason="this is for Unix")
 
@@ -134,47 +135,39 @@ def test_a_resource_that_nobody_closed_warns_and_closes(loop: sideloop.Loop) -> 
     assert loop.poll() == []
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_nobody_closed_closes_where_warnings_are_errors(
+    loop: sideloop.Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: List[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: raised.append(unraisable.exc_type))
+    loop.open("/dev/null").wait(PATIENCE)
+    sideloop.Loop().timer(3600)
+    gc.collect()
+    assert raised == [ResourceWarning, ResourceWarning]
+    # It was opened, and is being closed.
+    assert loop.counters().accepted == 2
+
+
+def test_the_interpreters_end_closes_every_loop_where_warnings_are_errors() -> None:
+    # The hook that is registered first runs last.
+    source = """
+import atexit
+loops = []
+atexit.register(lambda: print(*(loop.closed for loop in loops)))
+import sideloop
+loops += [sideloop.Loop(), sideloop.Loop()]
+"""
+    done = run_python(source)
+    assert (done.returncode, done.stdout) == (0, "True True\n")
+    assert "ResourceWarning: unclosed <sideloop.Loop" in done.stderr
+
+
 def test_no_warning_for_what_its_loop_closed() -> None:
     with sideloop.Loop() as loop:
         file = loop.open("/dev/null").wait(PATIENCE)
     del file
     gc.collect()
-
-
-AT_EXIT = {
-    "waiting": "loop = sideloop.Loop(); buffer = bytearray(9); op = loop.listen('127.0.0.1:0').accept()",
-    "global objects": "loop = sideloop.Loop(); l = loop.listen('127.0.0.1:0'); f = loop.open('/dev/null').wait()",
-    "in a daemon thread": """
-loop = sideloop.Loop()
-ready = threading.Event()
-def wait():
-    operation = loop.timer(3600)
-    ready.set()
-    operation.wait()
-threading.Thread(target=wait, daemon=True).start()
-ready.wait()
-""",
-    "in a coroutine": """
-async def main():
-    sideloop.current_loop().timer(3600)
-    sys.exit(0)
-sideloop.run(main())
-""",
-    "cycle": "loop = sideloop.Loop(); loop.me = loop; op = loop.timer(3600); op.add_done_callback(lambda o: loop)",
-    "in an atexit hook": """
-import atexit
-loop = sideloop.Loop()
-@atexit.register
-def late():
-    assert loop.post(1).wait() == 1
-""",
-}
-
-
-@pytest.mark.parametrize("name", AT_EXIT)
-def test_leaving_the_interpreter_with_work_under_way(name: str) -> None:
-    done = run_python("import sys, threading, warnings, sideloop\nwarnings.simplefilter('ignore')\n" + AT_EXIT[name])
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @unix
@@ -284,9 +277,10 @@ except KeyboardInterrupt:
     loop.close()
     print("interrupted", flush=True)
 """
-    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(sideloop.__file__))}
     command = [sys.executable, "-c", source]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as child:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         child.send_signal(signal.SIGINT)
@@ -343,6 +337,44 @@ print("all ended")
 """
     done = run_python(source)
     assert (done.returncode, done.stdout, done.stderr) == (0, "all ended\n", "")
+
+
+class Interrupt(BaseException):
+    """What a signal handler raises."""
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_signal_anywhere_in_the_submission_of_a_batch(loop: sideloop.Loop, raises: bool) -> None:
+    """Whether its handler raises or submits, nothing is lost, and nothing submitted twice."""
+    left = 0
+
+    def trace(frame: types.FrameType, event: str, argument: object) -> Any:
+        nonlocal left
+        frame.f_trace_opcodes = True
+        left -= event == "opcode"
+        if event == "opcode" and left == 0:
+            if raises:
+                raise Interrupt
+            loop._flush(patient=False)
+        return trace
+
+    for moment in itertools.count(1):
+        left = moment
+        accepted = loop.counters().accepted
+        with loop.batch():
+            operations = [loop.post(number) for number in range(3)]
+            sys.settrace(trace)
+            try:
+                loop._flush(patient=False)
+            except Interrupt:
+                pass
+            finally:
+                sys.settrace(None)
+        assert [operation.wait(PATIENCE) for operation in operations] == [0, 1, 2]
+        assert loop.counters().accepted == accepted + 3
+        if left > 0:
+            break
+    assert moment > 100
 
 
 def test_reference_cycles_do_not_keep_results(loop: sideloop.Loop) -> None:

@@ -70,12 +70,13 @@ impl Core {
         let timer = self.lanes.op(index).traits.is_timer();
         let engine = &self.engine;
         let tick_waits = || timer && engine.ops.at(index).is_some_and(|slot| slot.tick_waits);
-        let full = || engine.unclaimed.load(Ordering::SeqCst) >= engine.max_unclaimed;
-        if !tick_waits() && !full() {
+        let full = |unclaimed| unclaimed >= engine.max_unclaimed;
+        if !tick_waits() && !full(engine.unclaimed.load(Ordering::SeqCst)) {
             return false;
         }
         engine.paused.store(true, Ordering::SeqCst);
-        full() || tick_waits()
+        // It adds nothing, but comes before or after the subtraction of whoever takes: that one is seen here, or sees the flag.
+        full(engine.unclaimed.fetch_add(0, Ordering::SeqCst)) || tick_waits()
     }
 
     pub(super) fn pause(&mut self, index: u32) {

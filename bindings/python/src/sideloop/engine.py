@@ -15,6 +15,7 @@ nothing can come that way, or the program wants the wake descriptor for itself, 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import itertools
 import os
@@ -26,10 +27,11 @@ import time
 import warnings
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Tuple, Type
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, Optional, Tuple, Type
 
 from . import _abi, errors
 from ._library import library
+from .batches import Batch
 from .errors import ShutDownError
 from .operations import Convert, Operation
 
@@ -80,7 +82,7 @@ class Engine:
         self._ready: Dict[Operation[Any], None] = {}
         self._callbacks: Deque[Tuple[Callable[[Any], object], Any]] = deque()
         # What each thread has gathered to submit at once.
-        self._batches: Dict[int, List[Tuple[bytes, Operation[Any]]]] = {}
+        self._batches: Dict[int, Batch] = {}
         self._runner: Optional[Runner] = None
         self._reaper: Optional[int] = None
         self._arrivals = 0
@@ -138,7 +140,7 @@ class Engine:
             self._table[token] = operation
             batch = self._batches.get(threading.get_ident()) if self._batches else None
             if batch is not None:
-                batch.append((request, operation))
+                batch.entries.append((request, operation))
                 return operation
             status = _sl_submit(self._id, request, 1, ctypes.byref(op_id))
             if status < 0:
@@ -166,55 +168,41 @@ class Engine:
         me = threading.get_ident()
         if me in self._batches:
             return False
-        self._batches[me] = []
+        self._batches[me] = Batch()
         return True
 
     def _end_batch(self) -> None:
         try:
             self._flush(patient=False)
         finally:
-            self._batches.pop(threading.get_ident(), None)
+            batch = self._batches.pop(threading.get_ident(), None)
+            if batch:
+                # An interrupt has kept these from being submitted.
+                batch.settle()
+                for _, operation in batch.entries:
+                    self._refuse(operation, errors.make(_abi.SL_ERR_CANCELLED))
 
     def _flush(self, patient: bool) -> None:
         """Submits what this thread has gathered. An operation that is refused ends with the refusal.
 
         patient: keep back what the library has no room for just now, where events will make room.
         """
-        me = threading.get_ident()
-        batch = self._batches.get(me) if self._batches else None
+        batch = self._batches.get(threading.get_ident()) if self._batches else None
         while batch:
-            # Taken out first: an interrupt may lose a submission, but never submits one twice.
-            self._batches[me] = []
-            op_ids = (ctypes.c_uint64 * len(batch))()
-            status = 0
-            try:
-                status = _sl_submit(self._id, b"".join([request for request, _ in batch]), len(batch), op_ids)
-            finally:
-                # The ids tell what the library has accepted, also after an interrupt.
-                batch = self._batches[me] = batch[self._accept(batch, op_ids) :] + self._batches[me]
-            if status < 0:
+            status, refused = batch.submit(self._id)
+            if refused is not None:
                 if status == _abi.SL_ERR_AGAIN and patient and len(self._table) > len(batch):
                     return
-                operation = batch.pop(0)[1]
+                operation = refused[1]
                 self._refuse(operation, self._refusal(status, operation.filename))
-
-    def _accept(self, batch: List[Tuple[bytes, Operation[Any]]], op_ids: ctypes.Array[ctypes.c_uint64]) -> int:
-        """Gives operations the ids that the library gave them, and counts them."""
-        count = 0
-        for (_, operation), op_id in zip(batch, op_ids):
-            if op_id == 0:
-                break
-            operation._id = op_id
-            count += 1
-            if operation._stopped:
-                operation._interrupt()
-        return count
+                batch.drop(refused)
 
     def _refuse(self, operation: Operation[Any], error: BaseException) -> None:
         """Ends an operation that the library does not know."""
         with self._lock:
-            if self._table.pop(operation._token, None) is not None:
+            if operation._token in self._table:
                 operation._settle((None, error), False)
+                self._table.pop(operation._token, None)
                 self._news.notify_all()
 
     # Taking events.
@@ -437,12 +425,14 @@ class Engine:
 
     def _abandon(self) -> None:
         """Ends a loop that nobody closed, from a destructor or at exit: no lock that another thread may hold."""
-        warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self)
+        warning = f"unclosed {self!r}"
         status = library.sl_loop_close(self._id, nanoseconds("patience", LAST_PATIENCE))
         if status == _abi.SL_ERR_TIMED_OUT:
             # The library may still touch the memory of these operations: it must never be freed.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._table))
         self._forget_everything()
+        # Last, for where warnings are errors it raises.
+        warnings.warn(warning, ResourceWarning, source=self)
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
@@ -510,9 +500,10 @@ def _close_all() -> None:
     global _leaving
     _leaving = True
     # Before the interpreter takes its modules apart, and the memory that operations use with them.
-    for loop in list(_open_loops):
-        if not loop._closed:
-            loop._abandon()
+    with contextlib.ExitStack() as stack:
+        for loop in list(_open_loops):
+            if not loop._closed:
+                stack.callback(loop._abandon)
 
 
 def _after_fork() -> None:

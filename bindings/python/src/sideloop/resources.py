@@ -221,11 +221,13 @@ class Resource:
     def __del__(self) -> None:
         # Where __init__ did not end there is nothing to close, and a forked child has nothing of its parent's.
         if getattr(self, "_id", 0) and not self.closed and not self.loop._forked:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            warning = f"unclosed {self!r}"
             try:
                 self.close().forget()
             except errors.Error:
                 pass  # The loop is full or closing; closing it closes this too.
+            # Last, for where warnings are errors it raises.
+            warnings.warn(warning, ResourceWarning, source=self)
 
 
 def _offset(offset: Optional[int]) -> int:

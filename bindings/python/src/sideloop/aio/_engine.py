@@ -165,6 +165,9 @@ class Engine:
         descriptor = ctypes.c_ssize_t()
         errors.check(library.sl_loop_wake_descriptor(self.id, ctypes.byref(descriptor)))
         self.descriptor: int = descriptor.value
+        # With a fault plan, or simulated, it has to see everything that is done.
+        simulated = library.sl_loop_driver(self.id, None, 0) == _abi.SL_DRIVER_SIM
+        self.is_plain = not simulated and not os.environ.get("SIDELOOP_FAULTS")
         # By number; what is in its table is alive as long as it is here.
         self.hosts: Dict[int, Host] = {}
         self._numbers = itertools.count(1)

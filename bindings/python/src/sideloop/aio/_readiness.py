@@ -10,14 +10,12 @@ Everything runs on the event loop's thread, except `release`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from typing import TYPE_CHECKING, Any, Awaitable, Callable, Optional, Tuple, Union
+from typing import Any, Awaitable, Callable, Optional, Tuple, Union
 
 from .. import _abi, errors
 from ._hosts import salvage_from, trio_runs
-
-if TYPE_CHECKING:
-    import trio
 
 Function = Callable[..., Any]
 Arguments = Tuple[Any, ...]
@@ -126,43 +124,57 @@ def _timed_out() -> errors.Error:
 
 
 class TrioReadiness:
-    """Waits by `wait_readable`, which is a checkpoint, and then receives."""
+    """Tries, and waits by `wait_readable` where nothing has come. Passes a checkpoint in any case."""
 
-    __slots__ = ("_token", "_descriptor")
+    __slots__ = ("_trio", "_token", "_descriptor")
 
-    def __init__(self, token: trio.lowlevel.TrioToken, descriptor: int) -> None:
-        self._token = token
+    def __init__(self, descriptor: int) -> None:
+        import trio
+
+        self._trio = trio
+        self._token = trio.lowlevel.current_trio_token()
         self._descriptor = descriptor
 
     def is_here(self) -> bool:
         """Says whether it belongs to the run that this thread is in."""
-        import trio
+        return trio_runs() and self._trio.lowlevel.current_trio_token() is self._token
 
-        return trio_runs() and trio.lowlevel.current_trio_token() is self._token
-
-    async def receive(self, function: Function, arguments: Arguments, timeout: Optional[float]) -> Any:
+    def receive(self, function: Function, arguments: Arguments, timeout: Optional[float]) -> Awaitable[Any]:
         """Calls the function when there is something to receive, or the end of it, and gives its result."""
-        import trio
+        if timeout is None:
+            return self._receive(function, arguments)
+        return self._receive_within(function, arguments, timeout)
 
-        with trio.move_on_after(float("inf") if timeout is None else timeout):
+    async def _receive(self, function: Function, arguments: Arguments) -> Any:
+        lowlevel = self._trio.lowlevel
+        await lowlevel.checkpoint_if_cancelled()
+        try:
+            try:
+                result = function(*arguments)
+            except BlockingIOError:
+                pass
+            else:
+                # It has come, and must not be lost.
+                await lowlevel.cancel_shielded_checkpoint()
+                return result
             while True:
-                try:
-                    await trio.lowlevel.wait_readable(self._descriptor)
+                await lowlevel.wait_readable(self._descriptor)
+                with contextlib.suppress(BlockingIOError):
                     return function(*arguments)
-                except BlockingIOError:
-                    pass
-                except OSError as error:
-                    raise errors.of_system(error) from None
-                except trio.ClosedResourceError:
-                    raise errors.StaleError("the stream is closed") from None
+        except OSError as error:
+            raise errors.of_system(error) from None
+        except self._trio.ClosedResourceError:
+            raise errors.StaleError("the stream is closed") from None
+
+    async def _receive_within(self, function: Function, arguments: Arguments, timeout: float) -> Any:
+        with self._trio.move_on_after(timeout):
+            return await self._receive(function, arguments)
         raise _timed_out()
 
     def close(self) -> None:
         """Stops for good; who waits is told."""
-        import trio
-
         if self.is_here():
-            trio.lowlevel.notify_closing(self._descriptor)
+            self._trio.lowlevel.notify_closing(self._descriptor)
 
     def salvage(self, waiter: Any, salvage: Callable[[Any], object]) -> None:
         """Nothing: a task that is cancelled has received nothing."""
@@ -178,9 +190,7 @@ Readiness = Union[AsyncioReadiness, TrioReadiness]
 def of_here(descriptor: int) -> Optional[Readiness]:
     """How the event loop that runs on this thread waits; None where it cannot."""
     if trio_runs():
-        import trio
-
-        return TrioReadiness(trio.lowlevel.current_trio_token(), descriptor)
+        return TrioReadiness(descriptor)
     try:
         return AsyncioReadiness(asyncio.get_running_loop(), descriptor)
     except NotImplementedError:

@@ -52,20 +52,14 @@ class Server:
         if self._entered:
             raise RuntimeError("a server is entered once")
         self._entered = True
+        self._listeners = await self._listen()
+        with contextlib.suppress(errors.UnsupportedError):  # A Unix socket has none.
+            self._addresses = [_local_address(listener) for listener in self._listeners]
         if trio_runs():
             import trio
 
             self._nursery_manager = trio.open_nursery()
             self._nursery = await self._nursery_manager.__aenter__()
-        try:
-            self._listeners = await self._listen()
-            with contextlib.suppress(errors.UnsupportedError):  # A Unix socket has none.
-                self._addresses = [_local_address(listener) for listener in self._listeners]
-        except BaseException as error:
-            self.close()
-            if self._nursery_manager is not None:
-                await self._nursery_manager.__aexit__(type(error), error, error.__traceback__)
-            raise
         for listener in self._listeners:
             current().begin(_Acceptor(self), _abi.SL_TCP_ACCEPT, listener, flags=_abi.SL_MULTISHOT, salvage=discard)
         return self

@@ -11,6 +11,7 @@ from typing import Any, Callable, Iterable, List, Optional, Type
 
 from ._lock import Lock
 from ._open import Opening
+from ._text import cookie_of_built_in
 
 
 class SpooledFile:
@@ -175,6 +176,7 @@ class SpooledFile:
             if isinstance(memory, io.TextIOWrapper):
                 memory.flush()
                 await file.buffer.write(memory.buffer.getvalue())
+                position = cookie_of_built_in(position)
             else:
                 await file.write(memory.getvalue())
             await file.seek(position)

@@ -15,12 +15,12 @@ import ctypes
 import socket
 import warnings
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, Optional, Tuple, Type, TypeVar
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Optional, Tuple, Type, TypeVar
 
 from .. import _abi, buffers, errors
 from .._library import library
 from ..resources import Address, format_address
-from ._engine import BYTES_HEADER, copied, discard, nothing
+from ._engine import BYTES_HEADER, copied, discard, engine, nothing
 from ._hosts import current, trio_runs
 from ._lock import Lock
 from ._readiness import Readiness, of_here
@@ -63,6 +63,8 @@ class Stream:
         self._closed = False
         # What the interpreter needs to receive and send by itself. The descriptor belongs to the engine.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, _descriptor(resource))
+        # Where faults are to happen, all goes by the engine.
+        self._at_once = bool(_AT_ONCE) and engine().is_plain
         # How tasks wait, once one has.
         self._readiness: Optional[Readiness] = None
         self._ahead = bytearray()
@@ -74,7 +76,6 @@ class Stream:
 
     async def receive(self, max_bytes: int = CHUNK, *, timeout: Optional[float] = None) -> bytes:
         """Receives what there is, at most `max_bytes`, or waits for it. b"" where the other side has ended sending."""
-        self._check()
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1: {max_bytes}")
         lock = self._receiving
@@ -83,6 +84,7 @@ class Stream:
         else:
             lock.held = True
         try:
+            self._check()
             if self._ahead:
                 return self._cut(max_bytes)
             readiness = self._readiness
@@ -194,7 +196,7 @@ class Stream:
             if self._cut_short is not None:
                 raise errors.InvalidError(f"an earlier send was cut short, after {self._cut_short} bytes")
             sent = 0
-            if _AT_ONCE:
+            if self._at_once:
                 try:
                     sent = self._socket.send(view, _SEND_AT_ONCE)
                 except BlockingIOError:
@@ -329,11 +331,13 @@ class Stream:
 
     def _enter(self) -> Optional[Readiness]:
         """How tasks of the event loop that runs here wait."""
+        # They may have waited for their turn meanwhile.
+        self._check()
         readiness = self._readiness
         if readiness is None or not readiness.is_here():
             if readiness is not None:
                 readiness.release(_nothing)
-            readiness = self._readiness = of_here(self._socket.fileno()) if _AT_ONCE else None
+            readiness = self._readiness = of_here(self._socket.fileno()) if self._at_once else None
         return readiness
 
     async def _send_rest(self, view: Any, sent: int, timeout: Optional[float]) -> None:
@@ -394,7 +398,7 @@ def _descriptor(resource: int) -> int:
     return descriptor.value
 
 
-async def _trio_checkpoint() -> None:
+def _trio_checkpoint() -> Awaitable[None]:
     import trio
 
-    await trio.lowlevel.checkpoint()
+    return trio.lowlevel.checkpoint()

@@ -280,7 +280,7 @@ class TextFile:
             text = text.replace("\n", self._written_newline)
         if self._encoder is None:
             self._encoder = codecs.getincrementalencoder(self.encoding)(self.errors)
-            marked = self.encoding.lower().replace("_", "-") in ("utf-16", "utf-32", "utf-8-sig")
+            marked = codecs.lookup(self.encoding).name in ("utf-16", "utf-32", "utf-8-sig")
             if marked and await self.seekable() and await self.buffer.tell() != 0:
                 # No second byte order mark.
                 self._encoder.setstate(0)
@@ -449,12 +449,19 @@ def check_text_arguments(encoding: Optional[str], errors: Optional[str], newline
     codecs.lookup_error(errors or "strict")
 
 
-# A cookie of five numbers, as io.TextIOWrapper makes them: the position that decoding begins at, the decoder's flags
-# there, how many bytes to feed it, how many characters to skip, and whether the file ends with those bytes.
+# A cookie of five numbers: the position that decoding begins at, the decoder's flags there, how many bytes to feed it,
+# how many characters to skip, and whether the file ends with those bytes.
 
 
 def _cookie(position: int, flags: int, feed: int, skip: int, final: bool) -> int:
     return position | flags << 64 | feed << 128 | skip << 192 | int(final) << 256
+
+
+def cookie_of_built_in(cookie: int) -> int:
+    """What `tell` of a built-in text file gave, for ours: the same numbers, of 32 bits behind the position."""
+    mask = (1 << 32) - 1
+    parts = cookie >> 64 & mask, cookie >> 96 & mask, cookie >> 128 & mask
+    return _cookie(cookie & (1 << 64) - 1, *parts, bool(cookie >> 160))
 
 
 def _parts(cookie: int) -> Tuple[int, int, int, int, bool]:

@@ -4,16 +4,22 @@ Those tests also look behind the files that aiofiles wraps. Here nothing is wrap
 """
 
 from types import SimpleNamespace
+from typing import Any, List
 
 from aiofiles import os, tempfile, threadpool
 from aiofiles.threadpool import open, stderr, stderr_bytes, stdin, stdin_bytes, stdout, stdout_bytes
 from sideloop import aio
 from sideloop.aio._spooled import SpooledFile
 
-aio.BinaryFile._file = property(lambda file: file)
-aio.TextFile._file = property(lambda file: file)
-aio.Opening._obj = property(lambda opening: opening._file)
-SpooledFile._file = property(lambda file: SimpleNamespace(_file=file._where))
+# What they look for, and what is there for it.
+BEHIND: List[Any] = [
+    (aio.BinaryFile, "_file", lambda file: file),
+    (aio.TextFile, "_file", lambda file: file),
+    (aio.Opening, "_obj", lambda opening: opening._file),
+    (SpooledFile, "_file", lambda file: SimpleNamespace(_file=file._where)),
+]
+for kind, name, find in BEHIND:
+    setattr(kind, name, property(find))
 
 __all__ = [
     "open",
