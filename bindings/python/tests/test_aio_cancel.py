@@ -10,7 +10,6 @@ import asyncio
 import gc
 import os
 import random
-import resource
 import tracemalloc
 from functools import partial
 from pathlib import Path
@@ -19,10 +18,9 @@ from typing import Any, Awaitable, Callable, Coroutine, Dict, List, Tuple
 import pytest
 
 import sideloop
-from conftest import count, engine_rests
+from conftest import Run, count, engine_rests, on_trio, run_on_asyncio
 from sideloop import _abi, aio
 from sideloop.aio import _engine, _hosts
-from test_aio_engine import Run, run, run_on_asyncio
 
 CANCELS = int(os.environ.get("SIDELOOP_CANCELS", "3000"))
 # How many of them share an event loop, and how many are under way at a time.
@@ -33,8 +31,6 @@ TEXT = "".join(f"{number} äöü" + "." * (number % 97) + "\n" for number in ran
 LARGEST = 50_000
 # The growth of memory, in bytes, that is none: from tables that have grown, and what allocators keep.
 TRACED, RESIDENT = 200_000, 32 << 20
-
-__all__ = ["run"]
 
 
 class Cancelled:
@@ -52,7 +48,7 @@ async def give_up(rng: random.Random, function: Callable[[], Awaitable[Any]], tw
     """
     turns = rng.choice((0, 0, 1, 1, 2, 2, 3, 4, 6, 10, 20))
     delay = rng.choice((0.0, 0.0, 0.0, rng.random() * 1e-3))
-    if _hosts.trio_runs():
+    if on_trio():
         return await give_up_on_trio(function, turns, delay)
     again = twice and rng.random() < 0.3
 
@@ -327,7 +323,7 @@ async def all_of(group: Group, tasks: List[Callable[[Group], Coroutine[Any, Any,
         for task in left:
             await task(group)
 
-    if _hosts.trio_runs():
+    if on_trio():
         import trio
 
         async with trio.open_nursery() as nursery:
@@ -352,11 +348,11 @@ def repetition(run: Run, folder: Path, seed: int, cancels: int) -> None:
 
 
 def resident() -> int:
-    """How much memory the process has; the most that it ever had, where the system does not say."""
+    """How much memory the process has; 0 where the system does not say."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return 0
 
 
 @pytest.mark.parametrize("task", TASKS)
