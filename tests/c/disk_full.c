@@ -166,7 +166,7 @@ static int mount_disk(size_t mib)
     char options[64];
     snprintf(options, sizeof options, "size=%zum,mode=0700", mib);
     CHECK_IS(mkdir("disk", 0700), 0);
-    if (unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+    if (unshare(CLONE_NEWNS) == 0 && mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0 &&
         mount("disk", "disk", "tmpfs", 0, options) == 0) {
         return 1;
     }
