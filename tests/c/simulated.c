@@ -296,7 +296,8 @@ static void polling_carries_on(void)
 static void cancels_win_and_lose(size_t seeds)
 {
     size_t won = 0, lost = 0;
-    for (size_t i = 0; i < seeds; i++) {
+    // Both come by chance: on until both have.
+    for (size_t i = 0; i < seeds || (i < 1000 && (won == 0 || lost == 0)); i++) {
         sl_loop loop = open_simulated(i + 1);
         sl_stat stat = {0};
         sl_op op;

@@ -104,7 +104,8 @@ def run_on_asyncio(main: Callable[[], Awaitable[Any]]) -> Any:
 
 def run_on_uvloop(main: Callable[[], Awaitable[Any]]) -> Any:
     """Likewise on uvloop."""
-    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
+    import uvloop
+
     loop = uvloop.new_event_loop()
     try:
         return loop.run_until_complete(asyncio.wait_for(main(), PATIENCE))
@@ -115,7 +116,7 @@ def run_on_uvloop(main: Callable[[], Awaitable[Any]]) -> Any:
 
 def run_on_trio(main: Callable[[], Awaitable[Any]]) -> Any:
     """Likewise on trio."""
-    trio = pytest.importorskip("trio", reason="trio is not installed")
+    import trio
 
     # Its threads would wait for more work for ten seconds, and count as left behind.
     trio._core._thread_cache.IDLE_TIMEOUT = 0
@@ -171,6 +172,8 @@ RUNS = {"asyncio": run_on_asyncio, "uvloop": run_on_uvloop, "trio": run_on_trio}
 @pytest.fixture(params=list(RUNS))
 def run(request: pytest.FixtureRequest) -> Run:
     """How a coroutine is run: on each kind of event loop."""
+    # Before the test has opened anything.
+    pytest.importorskip(request.param, reason=f"{request.param} is not installed")
     return RUNS[request.param]
 
 

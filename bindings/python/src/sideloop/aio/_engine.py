@@ -353,9 +353,11 @@ class Host:
             # Errors say that it has ended already, or that no memory is left to ask.
             _cancel(batch.ops[index])
         elif token in self.table:
-            # The library has no room for it, and now it needs none.
-            del self.table[token]
+            # The library has no room for it, and now it needs none; but what is to be closed must be.
             where = (index - batch.accepted) * _REQUEST_SIZE
+            if _abi.Request.from_buffer_copy(batch.requests, where).kind == _abi.SL_CLOSE:
+                return
+            del self.table[token]
             batch.requests[where : where + _REQUEST_SIZE] = _nop(self.engine.id)
             if not entry[0].done():
                 entry[0].set_exception(errors.make(_abi.SL_ERR_CANCELLED))
@@ -456,6 +458,9 @@ def settle(entry: Entry, result: int, detail: int, flags: int, os_error: int, da
                 # Cancelled meanwhile, or (after an interrupt) told already.
                 if salvage is not None and receiver.cancelled():
                     salvage(value)
+        elif receiver.cancelled():
+            if salvage is not None and flags & _abi.SL_EVENT_PARTIAL:
+                salvage(detail)
         elif not receiver.done():
             done = detail if flags & _abi.SL_EVENT_PARTIAL else 0
             receiver.set_exception(errors.make(result, os_error, "", name, done))

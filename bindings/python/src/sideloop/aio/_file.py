@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import io
 import os
+import sys
 import warnings
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Coroutine, Iterable, List, Optional, Type, Union
@@ -19,7 +20,7 @@ from .. import _abi, buffers, errors
 from .._abi import Stat
 from .._library import library
 from ._engine import BYTES_HEADER, discard, filled, kept, new_bytes, nothing
-from ._hosts import current
+from ._hosts import current, is_under_way
 from ._lock import Lock
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class BinaryFile:
         # What waits to be written at `_end`.
         self._pending: List[bytes] = []
         self._pending_size = 0
+        # Whether a write is still under way that nobody waits for, and what it does cannot be told.
+        self._unknown = False
 
     # Positions of the program's own: no buffer is involved, and any number of tasks may use them at once.
 
@@ -133,12 +136,16 @@ class BinaryFile:
                 data = self._cut(count)
                 view[: len(data)] = data
                 done = len(data)
-                while done < count:
-                    with view[done:] as rest:
-                        more = await self._fill(rest)
-                    done += more
-                    if more == 0:
-                        break
+                try:
+                    while done < count:
+                        with view[done:] as rest:
+                            more = await self._fill(rest)
+                        done += more
+                        if more == 0:
+                            break
+                except BaseException:
+                    self._put_back([bytes(view[:done])])
+                    raise
                 return done
 
     async def readinto1(self, buffer: Buffer) -> int:
@@ -177,12 +184,16 @@ class BinaryFile:
             if hint is None or hint <= 0:
                 return io.BytesIO(await self._read_all()).readlines()
             lines: List[bytes] = []
-            while hint >= 0:
-                line = await self._read_line(-1)
-                if not line:
-                    break
-                lines.append(line)
-                hint -= len(line)
+            try:
+                while hint >= 0:
+                    line = await self._read_line(-1)
+                    if not line:
+                        break
+                    lines.append(line)
+                    hint -= len(line)
+            except BaseException:
+                self._put_back(lines)
+                raise
             return lines
 
     def __aiter__(self) -> BinaryFile:
@@ -429,6 +440,10 @@ class BinaryFile:
         self._ahead = self._ahead[self._at :] + data if self._at < len(self._ahead) else data
         self._at = 0
 
+    def _put_back(self, pieces: List[bytes]) -> None:
+        """What was taken for a read that was cut short comes next again."""
+        self._ahead, self._at = b"".join([*pieces, self._ahead[self._at :]]), 0
+
     def _cut(self, size: int) -> bytes:
         """Takes from what was read ahead."""
         data = self._ahead[self._at : self._at + size]
@@ -438,30 +453,35 @@ class BinaryFile:
     async def _read(self, size: int) -> bytes:
         pieces = [self._cut(size)]
         missing = size - len(pieces[0])
-        while missing > 0:
-            data = await self._fetch(max(missing, self._size))
-            if not data:
-                break
-            if len(data) > missing:
-                self._keep(data)
-                data = self._cut(missing)
-            pieces.append(data)
-            missing -= len(data)
+        try:
+            while missing > 0:
+                data = await self._fetch_and_cut(max(missing, self._size), missing)
+                if not data:
+                    break
+                pieces.append(data)
+                missing -= len(data)
+        except BaseException:
+            self._put_back(pieces)
+            raise
         return pieces[-1] if not pieces[0] and len(pieces) == 2 else b"".join(pieces)
 
     async def _read_all(self) -> bytes:
         pieces = [self._cut(len(self._ahead))]
         size = BUFFER_SIZE
-        while True:
-            data = await self._fetch(size, _abi.SL_EXACT)
-            if data:
-                pieces.append(data)
-            if not data or (len(data) < size and self._seekable is not False):
-                break
-            if self._seekable is not False:
-                # There is more: how much, a regular file can tell.
-                stat = await self.stat()
-                size = max(stat.length - self._end + 1, BUFFER_SIZE)
+        try:
+            while True:
+                data = await self._fetch_and_cut(size, sys.maxsize, _abi.SL_EXACT)
+                if data:
+                    pieces.append(data)
+                if not data or (len(data) < size and self._seekable is not False):
+                    break
+                if self._seekable is not False:
+                    # There is more: how much, a regular file can tell.
+                    stat = await self.stat()
+                    size = max(stat.length - self._end + 1, BUFFER_SIZE)
+        except BaseException:
+            self._put_back(pieces)
+            raise
         return pieces[-1] if not pieces[0] and len(pieces) == 2 else b"".join(pieces)
 
     async def _read_line(self, most: int) -> bytes:
@@ -516,6 +536,14 @@ class BinaryFile:
     def _append_ahead(self, data: bytes) -> None:
         self._ahead += data
 
+    async def _fetch_and_cut(self, size: int, most: int, flags: int = 0) -> bytes:
+        """Reads on, and takes at most so many bytes. What a read that was cancelled twice had read comes first."""
+        data = await self._fetch(size, flags)
+        if self._at == len(self._ahead) and len(data) <= most:
+            return data
+        self._keep(data)
+        return self._cut(most)
+
     def _has_none(self, error: BaseException) -> bool:
         """Whether an error says that this file has no positions; then it is known from now on."""
         if getattr(error, "status", 0) != _abi.SL_ERR_NO_SEEK:
@@ -538,29 +566,55 @@ class BinaryFile:
             else:
                 self._end += count
                 return count
-        kind, _, offset = self._in_sequence
-        # The program has the memory, and with it what came after all; so nothing is lost.
-        return await self._transfer(kind, view, offset)
+        # By memory of ours, so that what comes after all where the task is cancelled is not lost.
+        data = await self._fetch_and_cut(len(view), len(view))
+        view[: len(data)] = data
+        return len(data)
 
     async def _put(self, view: memoryview) -> None:
-        """Writes all of this at the position, and moves that."""
+        """Writes all of this at the position, and moves that; as far as it has come where it is cut short."""
+        if self._unknown:
+            raise errors.InvalidError("a write was cancelled twice: how much of it was written is not known")
         if self._seekable is not False and not self._appends:
             try:
-                self._end += await self._transfer(_abi.SL_FILE_WRITE, view, self._end)
+                await self._put_as(_abi.SL_FILE_WRITE, view, self._end)
                 return
-            except OSError as error:
+            except errors.Error as error:
                 if not self._has_none(error):
-                    self._end += getattr(error, "done", 0)
                     raise
         self._at_file_end = self._appends
         _, kind, offset = self._in_sequence
-        await self._transfer(kind, view, offset, salvage=self._count_written)
+        await self._put_as(kind, view, offset)
+
+    async def _put_as(self, kind: int, view: memoryview, offset: int) -> None:
+        """Likewise, by one operation."""
+        waits = True
+
+        def count(written: int) -> None:
+            # Afterwards it is too late: what was written at a position will be written there again.
+            if waits:
+                self._count_written(written)
+
+        try:
+            count(await self._transfer(kind, view, offset, salvage=count))
+        except errors.Error as error:
+            count(error.done)
+            raise
+        except BaseException:
+            waits = False
+            in_sequence = self._seekable is False or self._appends
+            # What waits at a position can be written there again; nothing else can.
+            if (in_sequence or not self._pending) and is_under_way(count):
+                self._unknown = True
+                self._pending, self._pending_size = [], 0
+            raise
 
     def _count_written(self, count: int) -> None:
-        """What was written although the task was cancelled need not be written again."""
+        if self._seekable is not False and not self._appends:
+            self._end += count
         if self._pending:
-            self._pending = [b"".join(self._pending)[count:]]
-            self._pending_size = len(self._pending[0])
+            rest = b"".join(self._pending)[count:]
+            self._pending, self._pending_size = [rest] if rest else [], len(rest)
 
     def _read_at(
         self, kind: int, size: int, offset: int, flags: int = 0, timeout: Optional[float] = None, salvage: Any = None
@@ -583,6 +637,7 @@ class BinaryFile:
         salvage: Any = None,
     ) -> int:
         """One read into memory of the program's, or one write of it: all of it, in any case."""
+        # By a view of the operation's own: where the task is cancelled twice, it has the memory for longer than this.
         count: int = await current().call(
             kind,
             self._id,
@@ -593,7 +648,7 @@ class BinaryFile:
             0,
             timeout,
             None,
-            view,
+            memoryview(view),
             self.name,
             salvage,
         )
@@ -604,15 +659,9 @@ class BinaryFile:
         if not self._pending:
             return
         data = b"".join(self._pending)
-        self._pending, self._pending_size = [data], len(data)
-        try:
-            with memoryview(data) as view:
-                await self._put(view)
-        except errors.Error as error:
-            self._pending = [data[error.done :]] if error.done < len(data) else []
-            self._pending_size = len(data) - error.done
-            raise
-        self._pending, self._pending_size = [], 0
+        self._pending = [data]
+        with memoryview(data) as view:
+            await self._put(view)
 
     async def _must_seek(self) -> None:
         if not await self.seekable():

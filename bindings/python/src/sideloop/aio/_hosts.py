@@ -54,6 +54,15 @@ def current() -> AnyHost:
     )
 
 
+def is_under_way(salvage: Callable[[Any], object]) -> bool:
+    """Says whether an operation with this salvage has not ended: its task has been cancelled twice, or destroyed."""
+    try:
+        return any(entry[5] is salvage for entry in current().table.values())
+    except RuntimeError:
+        # Destroyed with its event loop.
+        return True
+
+
 # --- asyncio
 
 
@@ -124,6 +133,8 @@ class AsyncioHost(Host):
         token = self.begin(
             future, kind, target, buffer, length, offset, flags, mode, timeout, finish, keep, name, salvage
         )
+        # From now on the operation alone holds the memory; frames of errors would for as long as these live.
+        del keep
         try:
             return await future
         except CancelledError:
@@ -147,13 +158,13 @@ class AsyncioHost(Host):
         except GeneratorExit:
             self._drop(token, last, salvage)
             raise
-        except Exception as error:
-            # What it failed with is of no interest any more; but what it had done until then has been done.
-            done = getattr(error, "done", 0)
-            if done and salvage is not None:
-                salvage(done)
-        else:
+        except CancelledError:
+            # Once more. Where it has not ended until now, `settle` does the rest.
             salvage_from(last, salvage)
+            raise
+        except Exception:
+            pass  # What it failed with is of no interest any more.
+        salvage_from(last, salvage)
 
     def _drop(self, token: int, future: asyncio.Future[Any], salvage: Optional[Callable[[Any], object]]) -> None:
         """The task is destroyed."""
@@ -164,9 +175,16 @@ class AsyncioHost(Host):
 
 
 def salvage_from(future: asyncio.Future[Any], salvage: Optional[Callable[[Any], object]]) -> None:
-    """Does with a value what is to be done where nobody gets it."""
-    if future.done() and not future.cancelled() and future.exception() is None and salvage is not None:
+    """Does with a value what is to be done where nobody gets it; also with what was done before it failed."""
+    if not future.done() or future.cancelled():
+        return
+    error = future.exception()
+    if salvage is None:
+        return
+    if error is None:
         salvage(future.result())
+    elif getattr(error, "done", 0):
+        salvage(cast(errors.Error, error).done)
 
 
 class _Watcher:
@@ -302,6 +320,8 @@ class TrioHost(Host):
         receiver._token = self.begin(
             receiver, kind, target, buffer, length, offset, flags, mode, timeout, finish, keep, name, salvage
         )
+        # As on asyncio.
+        del keep
         return await receiver
 
 

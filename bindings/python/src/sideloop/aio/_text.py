@@ -12,10 +12,12 @@ import locale
 import os
 import sys
 from types import TracebackType
-from typing import Any, Iterable, List, Optional, Tuple, Type, Union
+from typing import Any, Coroutine, Iterable, List, Optional, Tuple, Type, TypeVar, Union
 
 from ._file import BinaryFile, Name
 from ._lock import Lock
+
+T = TypeVar("T")
 
 # How many bytes are read and decoded at a time.
 CHUNK = 65536
@@ -60,7 +62,8 @@ class TextFile:
         self._lines: List[str] = []
         # The decoder's flags at the beginning of what was decoded last, and the bytes that this was made from.
         self._snapshot: Optional[Tuple[int, bytes]] = None
-        self._ended = False
+        # What the read that is under way has decoded: the decoder's state before, and the bytes.
+        self._decoded: List[Tuple[Any, bytes]] = []
 
     # Reading.
 
@@ -73,30 +76,19 @@ class TextFile:
                 text: str = self._cut(len(self._text)) + rest
                 self._text, self._at, self._snapshot = "", 0, None
                 return text
-            pieces = [self._cut(size)]
-            missing = size - len(pieces[0])
-            while missing > 0 and await self._decode_more():
-                pieces.append(self._cut(missing))
-                missing -= len(pieces[-1])
-            return "".join(pieces)
+            return await self._wholly(self._read(size))
 
     async def readline(self, size: Optional[int] = -1) -> str:
         """Reads up to and with the next newline, at most `size` characters; "" at the end."""
         self._begin(self.buffer._readable, "readable")
         async with self._lock:
-            return await self._read_line(-1 if size is None else size)
+            return await self._wholly(self._read_line(-1 if size is None else size))
 
     async def readlines(self, hint: Optional[int] = -1) -> List[str]:
         """Reads lines up to the end, or until they have more than `hint` characters together."""
-        lines: List[str] = []
-        left = hint if hint is not None and hint > 0 else sys.maxsize
-        while left >= 0:
-            line = await self.readline()
-            if not line:
-                break
-            lines.append(line)
-            left -= len(line)
-        return lines
+        self._begin(self.buffer._readable, "readable")
+        async with self._lock:
+            return await self._wholly(self._read_lines(hint if hint is not None and hint > 0 else sys.maxsize))
 
     def __aiter__(self) -> TextFile:
         self._check(self.buffer._readable, "readable")
@@ -109,7 +101,7 @@ class TextFile:
             return lines.pop()
         self._begin(self.buffer._readable, "readable")
         async with self._lock:
-            line = await self._next_line()
+            line = await self._wholly(self._next_line())
         if not line:
             raise StopAsyncIteration
         return line
@@ -306,6 +298,25 @@ class TextFile:
             else:
                 self._encoder.setstate(0)
 
+    async def _wholly(self, reading: Coroutine[Any, Any, T]) -> T:
+        """Where a read is cut short, all is there for the next one that it has taken."""
+        before = self._text, self._at, self._snapshot
+        self._decoded = []
+        try:
+            return await reading
+        except UnicodeError:
+            raise
+        except BaseException:
+            if self._decoded:
+                self._text, self._at, self._snapshot = before
+                self._decoder.setstate(self._decoded[0][0])
+                self.buffer._put_back([data for _, data in self._decoded])
+            else:
+                self._at = before[1]
+            raise
+        finally:
+            self._decoded = []
+
     def _cut(self, size: int) -> str:
         """Takes from what has been decoded."""
         text = self._text[self._at : self._at + size]
@@ -317,10 +328,29 @@ class TextFile:
         decoder = self._get_decoder()
         held, flags = decoder.getstate()
         data = await self.buffer.read1(CHUNK)
+        self._decoded.append(((held, flags), data))
         self._text, self._at = decoder.decode(data, final=not data), 0
         more = bool(data) or bool(self._text)
         self._snapshot = (flags, held + data) if more else None
         return more
+
+    async def _read(self, size: int) -> str:
+        pieces = [self._cut(size)]
+        missing = size - len(pieces[0])
+        while missing > 0 and await self._decode_more():
+            pieces.append(self._cut(missing))
+            missing -= len(pieces[-1])
+        return "".join(pieces)
+
+    async def _read_lines(self, hint: int) -> List[str]:
+        lines: List[str] = []
+        while hint >= 0:
+            line = await self._read_line(-1)
+            if not line:
+                break
+            lines.append(line)
+            hint -= len(line)
+        return lines
 
     async def _read_line(self, most: int) -> str:
         pieces: List[str] = []

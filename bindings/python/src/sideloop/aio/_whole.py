@@ -99,7 +99,8 @@ async def write_file(
             permissions,
             timeout,
             None,
-            (view, encoded),
+            # Where the task is cancelled twice, the operation has it for longer than this.
+            (memoryview(view), encoded),
             path,
         )
     return count
