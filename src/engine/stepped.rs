@@ -62,7 +62,7 @@ impl Stepped {
 impl Engine {
     /// Carries a simulated loop on until `ready`, or until its time has gone on by `timeout_ns`; where that is 0, by one turn. Answers
     /// for how long the caller is to wait by itself after that, which for other loops is all of it.
-    pub(super) fn carry_on(&self, timeout_ns: u64, ready: impl Fn() -> bool) -> u64 {
+    pub(super) fn carry_on(&self, timeout_ns: u64, mut ready: impl FnMut() -> bool) -> u64 {
         if self.stepped.is_free() || self.stepped.is_by_this_thread() {
             return timeout_ns;
         }

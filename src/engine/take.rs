@@ -98,8 +98,16 @@ impl Engine {
         if timeout_ns != 0 {
             self.refuse_own_thread()?;
         }
-        let timeout_ns = self.carry_on(timeout_ns, || self.queue.is_ready(Which::Events));
-        let mut total = self.take_some(out, timeout_ns)?;
+        let mut total = 0;
+        // Taken while the loop is held: otherwise another thread that waits might take it, and this one come back with nothing.
+        let timeout_ns = self.carry_on(timeout_ns, || {
+            let taken = self.take_some(out, 0);
+            total = *taken.as_ref().unwrap_or(&0);
+            taken.is_err() || total > 0
+        });
+        if total == 0 {
+            total = self.take_some(out, timeout_ns)?;
+        }
         // The rest is there already, or not yet.
         while total > 0 && total < out.len() && total % BATCH == 0 {
             match self.take_some(&mut out[total..], 0) {

@@ -2,7 +2,7 @@
 // a loop gets a thread where two wait or the wake descriptor is asked for, and nothing is lost then; closing ends everything;
 // callbacks run on the thread that waits, and may not wait themselves.
 //
-// simulated [seeds = 200] [rounds = 20]
+// simulated [seeds = 200] [rounds = 100]
 
 #include "harness.h"
 
@@ -408,7 +408,7 @@ static void callback_descriptor(sl_loop loop, const sl_event *event)
 
 // --- A thread of its own
 
-enum { POSTS = 400 };
+enum { POSTS = 400, WAITERS = 16 };
 
 typedef struct waiter {
     sl_loop loop;
@@ -431,13 +431,14 @@ static void *wait_for_some(void *argument_of_thread)
     }
 }
 
-static void two_wait_at_once(size_t rounds)
+// Who waits without end never comes back with nothing, whoever else takes what has come.
+static void many_wait_at_once(size_t rounds)
 {
     for (size_t round = 0; round < rounds; round++) {
-        waiter waiters[2] = {{0}, {0}};
-        pthread_t threads[2];
+        waiter waiters[WAITERS] = {{0}};
+        pthread_t threads[WAITERS];
         sl_loop loop = open_simulated(round + 1);
-        for (int i = 0; i < 2; i++) {
+        for (int i = 0; i < WAITERS; i++) {
             waiters[i].loop = loop;
             threads[i] = spawn(wait_for_some, &waiters[i]);
         }
@@ -451,11 +452,15 @@ static void two_wait_at_once(size_t rounds)
             sched_yield();
         }
         CHECK_IS(sl_loop_shutdown(loop), SL_OK);
-        for (int i = 0; i < 2; i++) {
+        for (int i = 0; i < WAITERS; i++) {
             pthread_join(threads[i], NULL);
         }
         for (size_t i = 0; i < POSTS; i++) {
-            CHECK_IS(waiters[0].seen[i] + waiters[1].seen[i], 1);
+            int seen = 0;
+            for (int j = 0; j < WAITERS; j++) {
+                seen += waiters[j].seen[i];
+            }
+            CHECK_IS(seen, 1);
         }
         close_loop(loop);
     }
@@ -561,7 +566,7 @@ static void close_with_everything_under_way(size_t seeds)
 int main(int argc, char **argv)
 {
     start();
-    size_t seeds = argument(argc, argv, 1, 200), rounds = argument(argc, argv, 2, 20);
+    size_t seeds = argument(argc, argv, 1, 200), rounds = argument(argc, argv, 2, 100);
     holdings before = holdings_now();
     seeds_bring_everything_back(seeds);
     time_is_simulated();
@@ -569,7 +574,7 @@ int main(int argc, char **argv)
     cancels_win_and_lose(seeds);
     callbacks_run_where_it_waits();
     outside_wakes(rounds);
-    two_wait_at_once(rounds);
+    many_wait_at_once(rounds);
     wake_descriptor(rounds);
     close_with_everything_under_way(seeds);
     check_returned(before);
