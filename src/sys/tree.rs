@@ -62,7 +62,11 @@ pub(crate) fn read_link(path: &Path) -> io::Result<Vec<u8>> {
 /// Lists a directory into memory, up to `most` bytes.
 pub(crate) fn list(path: &Path, pack: EntryPacker, most: usize) -> Result<Vec<u8>> {
     let mut listing = Vec::new();
-    for entry in fs::read_dir(std_path(path))? {
+    let path = std_path(path);
+    // Windows has more than one error for that.
+    let no_directory =
+        |error| if cfg!(windows) && path.is_file() { io::ErrorKind::NotADirectory.into() } else { error };
+    for entry in fs::read_dir(path).map_err(no_directory)? {
         let entry = entry?;
         let kind = entry.file_type().ok().map(FileKind::from);
         let name = entry.file_name();

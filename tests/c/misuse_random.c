@@ -579,8 +579,8 @@ static void clear(sl_loop loop, const char *path)
     sl_op op;
     // Some are made read-only, and such a file cannot be removed on Windows.
     chmod(path, 0700);
-    CHECK_IS(sl_path_remove(loop, path, 0, NULL, &op), SL_OK);
-    if (result_of(loop, op) == 0) {
+    // Not every name is one on Windows.
+    if (sl_path_remove(loop, path, 0, NULL, &op) < 0 || result_of(loop, op) == 0) {
         return;
     }
     CHECK_IS(sl_path_list(loop, path, NULL, &op), SL_OK);

@@ -10,15 +10,6 @@ enum { MOST = 200000 };
 static sl_loop loop;
 static uint8_t bytes[MOST];
 
-static sl_loop loop_with(const char *faults, uint64_t seed)
-{
-    sl_loop_options options = {0};
-    options.size = sizeof options;
-    options.faults = faults;
-    options.seed = seed;
-    return open_loop(&options);
-}
-
 // --- Files whose every byte is known: the whole of them comes from one seed
 
 static int64_t write_with(const char *path, size_t length, uint64_t seed, uint32_t flags, uint32_t mode)
@@ -256,6 +247,15 @@ static void closed(size_t rounds)
 // --- Faults
 
 #if !defined(_WIN32)
+static sl_loop loop_with(const char *faults, uint64_t seed)
+{
+    sl_loop_options options = {0};
+    options.size = sizeof options;
+    options.faults = faults;
+    options.seed = seed;
+    return open_loop(&options);
+}
+
 // Each step fails in turn.
 static void each_fails(void)
 {
