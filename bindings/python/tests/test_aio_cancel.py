@@ -23,8 +23,8 @@ from sideloop import _abi, aio
 from sideloop.aio import _engine, _hosts
 
 CANCELS = int(os.environ.get("SIDELOOP_CANCELS", "3000"))
-# How many of them share an event loop, and how many are under way at a time.
-GROUP, WIDTH = 250, 50
+# How many of them share an event loop, and how many are under way at a time; how many there are before memory counts.
+GROUP, WIDTH, WARM_UP = 100, 50, 500
 # What is read.
 CONTENTS = random.Random(1).randbytes(200_000)
 TEXT = "".join(f"{number} äöü" + "." * (number % 97) + "\n" for number in range(3000))
@@ -368,13 +368,13 @@ def test_one_kind(run: Run, task: Callable[[Group], Coroutine[Any, Any, None]], 
 
 def test_all_kinds(run: Run, tmp_path: Path) -> None:
     """All kinds at once, and again: no descriptors are left, and memory does not grow."""
-    repetition(run, tmp_path, 0, GROUP)
+    repetition(run, tmp_path, 0, WARM_UP)
     descriptors = count("fd")
     figures = []
     tracemalloc.start()
     try:
         for number in range(2):
-            repetition(run, tmp_path, 1_000_000 * (1 + number), (CANCELS - GROUP) // 2)
+            repetition(run, tmp_path, 1_000_000 * (1 + number), (CANCELS - WARM_UP) // 2)
             gc.collect()
             assert count("fd") == descriptors
             figures.append((tracemalloc.get_traced_memory()[0], resident()))
