@@ -138,16 +138,23 @@ async def pair() -> AsyncIterator[Tuple[aio.Stream, aio.Stream]]:
         yield client, server
 
 
-@pytest.fixture
-def deaf() -> Iterator[Tuple[str, int]]:
+@contextlib.contextmanager
+def deaf_at(port: int) -> Iterator[Tuple[str, int]]:
     """An address where nobody ever answers: its queue is full."""
     with contextlib.ExitStack() as stack:
-        listening = stack.enter_context(socket.create_server(("127.0.0.2", 0), backlog=0))
+        listening = stack.enter_context(socket.create_server(("127.0.0.2", port), backlog=0))
         for _ in range(3):
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(listening.getsockname())
         yield listening.getsockname()
+
+
+@pytest.fixture
+def deaf() -> Iterator[Tuple[str, int]]:
+    """Such an address at any port."""
+    with deaf_at(0) as address:
+        yield address
 
 
 async def echo(stream: aio.Stream) -> None:
@@ -687,20 +694,20 @@ def test_cancelled_connects_leave_nothing(run: Run) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8, and queues that are full")
 @pytest.mark.parametrize("first", ["deaf", "refuses"])
-def test_the_next_address_is_tried(
-    run: Run, monkeypatch: pytest.MonkeyPatch, deaf: Tuple[str, int], first: str
-) -> None:
+def test_the_next_address_is_tried(run: Run, monkeypatch: pytest.MonkeyPatch, first: str) -> None:
     """Where the first does not answer, or refuses."""
-    port = deaf[1]
-    hosts = [deaf[0] if first == "deaf" else "127.0.0.3", "127.0.0.1"]
-    found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)) for host in hosts]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **more: found)
+    hosts = ["127.0.0.2" if first == "deaf" else "127.0.0.3", "127.0.0.1"]
     monkeypatch.setattr(_connect, "STAGGER", 10_000_000 if first == "deaf" else int(PATIENCE * 2e9))
 
     async def main() -> None:
-        async with aio.start_server(echo, "127.0.0.1", port):
-            async with await aio.connect("two.example", port, timeout=PATIENCE) as stream:
-                assert stream.peer_address == ("127.0.0.1", port)
+        # The port that is free here is taken there: other programs seldom use that address.
+        async with aio.start_server(echo, "127.0.0.1") as server:
+            port = server.port
+            found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)) for host in hosts]
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **more: found)
+            with deaf_at(port) if first == "deaf" else contextlib.nullcontext():
+                async with await aio.connect("two.example", port, timeout=PATIENCE) as stream:
+                    assert stream.peer_address == ("127.0.0.1", port)
         await until(lambda: not _hosts.current().table)
         # Nobody answers any more: the last error is told.
         if first == "refuses":
