@@ -316,17 +316,16 @@ fn write_path(path: &Path, from: Data, flags: &OpenFlags, done: &mut u64) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
+    use crate::sys::tests::this_program;
 
     #[test]
     fn where_no_thread_can_be_had_what_is_to_be_closed_is() {
         let mut workers = Workers::new(&DriverSettings::alone(), &Waker::new(|| {}));
-        let open = || Handle::File(File::open(std::env::current_exe().unwrap()).unwrap());
         let why = || Error::new(error::SL_ERR_OS);
-        let sync = Primitive::Sync { file: Arc::new(open()), data_only: false };
+        let sync = Primitive::Sync { file: Arc::new(this_program()), data_only: false };
         assert_eq!(workers.files.submit_to_nobody(1, sync, why()).err().unwrap().status, error::SL_ERR_OS);
         assert!(workers.result().is_none());
-        let close = Primitive::Close { handle: open() };
+        let close = Primitive::Close { handle: this_program() };
         assert!(workers.files.submit_to_nobody(2, close, why()).is_ok());
         let Completion { token, result, .. } = workers.result().unwrap();
         assert!(token == 2 && matches!(result, Ok(Value::Nothing)));

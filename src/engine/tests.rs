@@ -6,7 +6,6 @@ use crate::driver::Chosen;
 use crate::op::file::FileOp;
 use crate::op::task::TaskOp;
 use crate::sys::Target;
-use std::fs::File;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 
@@ -66,7 +65,7 @@ fn result_of(engine: &Engine, target: u64, op: Op) -> i64 {
 #[test]
 fn an_operation_without_a_place_is_counted_out_of_its_lane_where_it_has_one() {
     let (engine, stage) = open(None);
-    let file = engine.adopt(|| Ok(Handle::File(File::open(std::env::current_exe()?)?))).unwrap();
+    let file = engine.adopt(|| Ok(crate::sys::tests::this_program())).unwrap();
     stage.full.store(true, Ordering::SeqCst);
     let in_no_lane = result_of(&engine, file, Op::File(FileOp::sync(false)));
     let in_a_lane = result_of(&engine, file, Op::File(FileOp::read(Target::Lend(0), None, false)));

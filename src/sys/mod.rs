@@ -28,7 +28,7 @@ mod cached;
 mod linux;
 mod memory;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 
 #[cfg(unix)]

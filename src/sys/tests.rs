@@ -52,6 +52,11 @@ fn open(path: &std::path::Path, flags: OpenFlags) -> io::Result<Handle> {
     Handle::open(&sys_path(path), &flags)
 }
 
+/// A file that is surely there.
+pub(crate) fn this_program() -> Handle {
+    open(&std::env::current_exe().unwrap(), READ).unwrap()
+}
+
 fn status<T>(result: io::Result<T>) -> i32 {
     result.map_or_else(|error| error::Error::from(error).status, |_| 0)
 }
