@@ -152,6 +152,8 @@ class AsyncioHost(Host):
             return
         last = self._loop().create_future()
         self.table[token] = cast(Entry, (last, *entry[1:]))
+        # For the reason given in `call`.
+        del entry
         self.cancel(token)
         try:
             await last
