@@ -34,6 +34,8 @@ CAPACITY = 512
 # How many operations are submitted in one call at most, so that the library works while a busy turn goes on. Measured from
 # 4 to 256: fewer make more calls, more leave the library idle meanwhile.
 MOST_GATHERED = 32
+# From how many bytes on a transfer takes longer than handing it over, and its result back.
+LARGE = 65536
 # How many seconds the operations under way get to end when the interpreter does.
 LAST_PATIENCE = 5.0
 
@@ -264,6 +266,9 @@ class Host:
         if index == 0:
             self.soon(self.flush)
             self._batch = Batch(token)
+        # What is alone may be carried out on this thread, which saves the hand-over. Beside others the library's thread works
+        # while this one goes on; for one large transfer a turn, whose bytes take their time on either, it pays to help.
+        options = _abi.SL_OPTION_NO_INLINE if index or (self.table and length < LARGE) else 0
         # Straight into memory that the library reads.
         where = index * _REQUEST_SIZE
         try:
@@ -279,7 +284,7 @@ class Host:
                 flags,
                 mode,
                 0,
-                0,
+                options,
                 token,
                 deadline,
                 0,
