@@ -241,6 +241,21 @@ def test_a_result_that_came_first_is_not_lost_to_a_cancellation(loop: sideloop.L
     assert got in ([5], [])
 
 
+def test_a_task_whose_operations_are_all_faster_is_cancelled(loop: sideloop.Loop) -> None:
+    async def child() -> None:
+        while True:
+            await loop.nop()
+
+    async def main() -> None:
+        task = sideloop.spawn(child())
+        await loop.nop()
+        task.cancel()
+        with pytest.raises(sideloop.Cancelled):
+            await sideloop.within(PATIENCE, task)
+
+    loop.run(main())
+
+
 def test_cancelling_an_accept_leaks_nothing(loop: sideloop.Loop) -> None:
     async def main() -> None:
         async with loop.listen("127.0.0.1:0") as listener:
@@ -550,3 +565,54 @@ def test_an_interrupt_ends_all_tasks(loop: sideloop.Loop) -> None:
         loop.run(main())
     assert ended == ["background"]
     assert loop.counters().resources == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of this kind are for Unix")
+def test_an_interrupt_at_any_moment(loop: sideloop.Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not lost in a destructor, and none of the tasks are."""
+    lost: List[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: lost.append(repr(unraisable.object)))
+    begun = [0, 0]
+
+    async def child() -> None:
+        begun[0] += 1
+        try:
+            await loop.nop()
+        finally:
+            begun[1] += 1
+
+    async def main() -> None:
+        while not lost:
+            sideloop.spawn(child())
+            await child()
+
+    def interrupt(*_: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for turn in range(500):
+            signal.setitimer(signal.ITIMER_REAL, 0.001 + 1e-6 * turn)
+            with pytest.raises(KeyboardInterrupt):
+                loop.run(main())
+            assert (lost, begun[0]) == ([], begun[1])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of this kind are for Unix")
+def test_the_second_interrupt_waits_for_nothing(loop: sideloop.Loop) -> None:
+    seen: List[str] = []
+
+    async def main() -> None:
+        signal.raise_signal(signal.SIGINT)
+        seen.append("one")
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        seen.append("two")
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(main())
+    assert seen == ["one", "two"]

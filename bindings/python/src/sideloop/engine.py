@@ -197,6 +197,19 @@ class Engine:
                 self._refuse(operation, self._refusal(status, operation.filename))
                 batch.drop(refused)
 
+    def _withdraw(self, operation: Operation[Any]) -> bool:
+        """Ends an operation that waits in this thread's batch as cancelled; False where it does not."""
+        batch = self._batches.get(threading.get_ident()) if self._batches else None
+        if batch is None:
+            return False
+        batch.settle()
+        entry = next((entry for entry in reversed(batch.entries) if entry[1] is operation), None)
+        if entry is None:
+            return False
+        batch.drop(entry)
+        self._refuse(operation, errors.make(_abi.SL_ERR_CANCELLED))
+        return True
+
     def _refuse(self, operation: Operation[Any], error: BaseException) -> None:
         """Ends an operation that the library does not know."""
         with self._lock:
@@ -320,12 +333,10 @@ class Engine:
         if self._closing:
             seconds = min(seconds, CLOSING_SLICE)
         descriptor = self._wake_descriptor()
-        if sys.platform == "win32":
-            select.select([descriptor], [], [], seconds)
+        if self._runner is not None and self._runner.runs_here():
+            self._runner.block(_until_readable, descriptor, seconds)
         else:
-            poller = select.poll()
-            poller.register(descriptor, select.POLLIN)
-            poller.poll(seconds * 1000)
+            _until_readable(descriptor, seconds)
 
     def _wake_descriptor(self) -> int:
         self._stepped = False
@@ -443,6 +454,15 @@ class Engine:
         self._forked = True
         self._make_locks()
         self._reaper = None
+
+
+def _until_readable(descriptor: int, seconds: float) -> None:
+    if sys.platform == "win32":
+        select.select([descriptor], [], [], seconds)
+    else:
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN)
+        poller.poll(seconds * 1000)
 
 
 def _pack(

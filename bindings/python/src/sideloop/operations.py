@@ -279,6 +279,10 @@ class Operation(Generic[T]):
 
     def _interrupt(self) -> bool:
         """Asks the library to end it; what says that it has ended already is no error."""
+        # What the library has not got yet it need not get: a task that is cancelled might otherwise go on for ever,
+        # from one operation that is faster than its cancellation to the next. But what is to be closed is.
+        if self.kind != _abi.SL_CLOSE and self.loop._withdraw(self):
+            return True
         self.loop._flush(patient=False)
         if self._id == 0:
             # In the batch of another thread, which will see the wish.

@@ -8,7 +8,9 @@ they have submitted goes to the library in one call, and the events that have co
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import signal
 import threading
 import types
 from collections import deque
@@ -20,6 +22,7 @@ from typing import (
     Deque,
     Generator,
     Generic,
+    Iterator,
     List,
     Optional,
     Protocol,
@@ -75,8 +78,7 @@ class Task(Generic[T]):
         self._cancel_wanted = False
         self._outcome: Optional[Outcome] = None
         self._watchers: List[Callable[[], None]] = []
-        # Whether anybody has seen how it ended.
-        self._seen = False
+        self._unseen: Optional[_Unseen] = None
 
     @property
     def loop(self) -> Loop:
@@ -120,13 +122,6 @@ class Task(Generic[T]):
         state = "running" if outcome is None else "done" if outcome[1] is None else f"failed: {outcome[1]!r}"
         return f"<sideloop.Task {self.name}: {state}>"
 
-    def __del__(self) -> None:
-        # An error that nobody has seen would be lost with the task; raised here it is reported by sys.unraisablehook.
-        outcome = getattr(self, "_outcome", None)
-        error = None if outcome is None or self._seen else outcome[1]
-        if isinstance(error, Exception) and not isinstance(error, Cancelled):
-            raise RuntimeError(f"{self.name} failed, and nobody awaited it") from error
-
     # As a Waitable.
 
     def _watch(self, wake: Callable[[], None]) -> bool:
@@ -136,7 +131,8 @@ class Task(Generic[T]):
         return True
 
     def _fetch(self) -> Optional[Outcome]:
-        self._seen = self._outcome is not None
+        if self._unseen is not None:
+            self._unseen.error = None
         return self._outcome
 
     def _interrupt(self) -> object:
@@ -205,13 +201,31 @@ class Task(Generic[T]):
     def _finish(self, outcome: Outcome) -> None:
         self._outcome = outcome
         self._runner._tasks.discard(self)
+        error = outcome[1]
+        if error is not None and not isinstance(error, Exception):
+            # KeyboardInterrupt or SystemExit: not a matter between tasks.
+            self._runner._crash = error
+        elif error is not None and not isinstance(error, Cancelled):
+            self._unseen = _Unseen(self.name, error)
         watchers, self._watchers = self._watchers, []
         for wake in watchers:
             wake()
-        if outcome[1] is not None and not isinstance(outcome[1], Exception):
-            # KeyboardInterrupt or SystemExit: not a matter between tasks.
-            self._runner._crash = outcome[1]
-            self._seen = True
+
+
+class _Unseen:
+    """An error of a task that nobody has seen yet, and that would be lost with the task.
+
+    An object of its own, so that tasks that have not failed have no destructor: Python drops an interrupt in one.
+    """
+
+    def __init__(self, name: str, error: Exception) -> None:
+        self._name = name
+        self.error: Optional[Exception] = error
+
+    def __del__(self) -> None:
+        if self.error is not None:
+            # sys.unraisablehook reports it.
+            raise RuntimeError(f"{self._name} failed, and nobody awaited it") from self.error
 
 
 class Runner:
@@ -225,6 +239,8 @@ class Runner:
         self._crash: Optional[BaseException] = None
         # How often events had come when the library last had no room.
         self._arrivals = 0
+        # Whether it waits for events, and whether Ctrl-C came while it did not.
+        self._waits = self._interrupted = False
 
     def runs_here(self) -> bool:
         """Whether the calling thread is the one that it runs on."""
@@ -242,17 +258,44 @@ class Runner:
             raise loop._closed_error()
         loop._runner = _current.runner = self
         try:
-            with loop.batch():
+            with self._interrupts(), loop.batch():
                 try:
                     self._turn_until(task.done)
                 finally:
                     self._end_tasks()
         finally:
             loop._runner = _current.runner = None
+        if self._interrupted:
+            # Nothing has waited since.
+            self._crash = KeyboardInterrupt()
         if self._crash is not None:
-            task._seen = True
+            task._fetch()
             raise self._crash
         return task.result()
+
+    @contextlib.contextmanager
+    def _interrupts(self) -> Iterator[None]:
+        """Has Ctrl-C end the tasks between two of their steps, or while all of them wait, as asyncio does.
+
+        Python's own handler raises anywhere: in the middle of what is done here, where a task may be lost, or in a
+        destructor, where the interrupt is. Where the program has a handler, or runs this on another thread, that stays.
+        """
+        is_main = threading.current_thread() is threading.main_thread()
+        if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield
+            return
+        signal.signal(signal.SIGINT, self._on_interrupt)
+        try:
+            yield
+        finally:
+            if signal.getsignal(signal.SIGINT) == self._on_interrupt:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _on_interrupt(self, _number: int, _frame: Optional[types.FrameType]) -> None:
+        if self._waits or self._interrupted:
+            # The second one does not wait for a task that computes.
+            raise KeyboardInterrupt
+        self._interrupted = True
 
     def spawn(self, body: Runnable[T]) -> Task[T]:
         """Starts a task; it first runs in the next turn."""
@@ -277,6 +320,21 @@ class Runner:
                 loop._wait_until(_never, 0, patient=True)
             else:
                 loop._wait_until(self._can_go_on, None, patient=True)
+            self._tell_interrupt()
+
+    def block(self, wait: Callable[[int, float], object], descriptor: int, seconds: float) -> None:
+        """Calls what blocks this thread; the one place where Ctrl-C raises at once."""
+        self._waits = True
+        try:
+            self._tell_interrupt()
+            wait(descriptor, seconds)
+        finally:
+            self._waits = False
+
+    def _tell_interrupt(self) -> None:
+        if self._interrupted:
+            self._interrupted = False
+            raise KeyboardInterrupt
 
     def _can_go_on(self) -> bool:
         if self._runnable or self.loop._callbacks:

@@ -31,8 +31,8 @@ from ..engine import nanoseconds
 
 # How many events one call takes.
 CAPACITY = 512
-# How many operations are submitted in one call at most, so that the library works while a busy turn goes on. Measured from
-# 4 to 256: fewer make more calls, more leave the library idle meanwhile.
+# How many operations are submitted in one call at most, so that the library works while a busy turn goes on. Measured
+# from 4 to 256: fewer make more calls, more leave the library idle meanwhile.
 MOST_GATHERED = 32
 # From how many bytes on a transfer takes longer than handing it over, and its result back.
 LARGE = 65536
@@ -266,8 +266,8 @@ class Host:
         if index == 0:
             self.soon(self.flush)
             self._batch = Batch(token)
-        # What is alone may be carried out on this thread, which saves the hand-over. Beside others the library's thread works
-        # while this one goes on; for one large transfer a turn, whose bytes take their time on either, it pays to help.
+        # What is alone may be carried out on this thread, which saves the hand-over. Beside others the library's thread
+        # works while this one goes on; for one large transfer a turn, which takes its time on either, it pays to help.
         options = _abi.SL_OPTION_NO_INLINE if index or (self.table and length < LARGE) else 0
         # Straight into memory that the library reads.
         where = index * _REQUEST_SIZE
