@@ -581,7 +581,8 @@ def test_an_interrupt_at_any_moment(loop: sideloop.Loop, monkeypatch: pytest.Mon
         finally:
             begun[1] += 1
 
-    async def main() -> None:
+    async def main(after: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, after)
         while not lost:
             sideloop.spawn(child())
             await child()
@@ -592,14 +593,38 @@ def test_an_interrupt_at_any_moment(loop: sideloop.Loop, monkeypatch: pytest.Mon
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         for turn in range(500):
-            signal.setitimer(signal.ITIMER_REAL, 0.001 + 1e-6 * turn)
             with pytest.raises(KeyboardInterrupt):
-                loop.run(main())
+                loop.run(main(0.001 + 1e-6 * turn))
             assert (lost, begun[0]) == ([], begun[1])
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of this kind are for Unix")
+def test_an_interrupt_while_another_thread_takes_the_events(loop: sideloop.Loop) -> None:
+    async def main() -> None:
+        task = sideloop.spawn(waits())
+        while loop._reaper != other.ident:
+            await loop.nop()
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+        await task
+
+    async def waits() -> None:
+        await sideloop.sleep(PATIENCE)
+
+    timer = loop.timer(PATIENCE)
+    other = threading.Thread(target=pytest.raises, args=(sideloop.Cancelled, timer.wait))
+    before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    other.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run(main())
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        timer.cancel()
+        other.join()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of this kind are for Unix")

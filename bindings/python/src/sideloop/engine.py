@@ -27,16 +27,14 @@ import time
 import warnings
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, Optional, Tuple, Type
+from typing import Any, Callable, Deque, Dict, Optional, Tuple, Type
 
 from . import _abi, errors
 from ._library import library
 from .batches import Batch
 from .errors import ShutDownError
 from .operations import Convert, Operation
-
-if TYPE_CHECKING:
-    from .runner import Runner
+from .runner import Runner, runner_here
 
 # How many events one call takes.
 CAPACITY = 512
@@ -206,9 +204,14 @@ class Engine:
         entry = next((entry for entry in reversed(batch.entries) if entry[1] is operation), None)
         if entry is None:
             return False
-        batch.drop(entry)
-        self._refuse(operation, errors.make(_abi.SL_ERR_CANCELLED))
-        return True
+        try:
+            # A signal handler may have submitted it meanwhile: then it is not there any more.
+            batch.drop(entry)
+        finally:
+            withdrawn = operation._id == 0 and entry not in batch.entries
+            if withdrawn:
+                self._refuse(operation, errors.make(_abi.SL_ERR_CANCELLED, 0, "", operation.filename))
+        return withdrawn
 
     def _refuse(self, operation: Operation[Any], error: BaseException) -> None:
         """Ends an operation that the library does not know."""
@@ -216,7 +219,8 @@ class Engine:
             if operation._token in self._table:
                 operation._settle((None, error), False)
                 self._table.pop(operation._token, None)
-                self._news.notify_all()
+        # Another thread may wait for it.
+        self._announce()
 
     # Taking events.
 
@@ -333,10 +337,11 @@ class Engine:
         if self._closing:
             seconds = min(seconds, CLOSING_SLICE)
         descriptor = self._wake_descriptor()
-        if self._runner is not None and self._runner.runs_here():
-            self._runner.block(_until_readable, descriptor, seconds)
-        else:
+        runner = runner_here()
+        if runner is None:
             _until_readable(descriptor, seconds)
+        else:
+            runner.block(_until_readable, descriptor, seconds)
 
     def _wake_descriptor(self) -> int:
         self._stepped = False

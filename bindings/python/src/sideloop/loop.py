@@ -490,7 +490,8 @@ class Loop(Engine):
         return status
 
     def _runs_here(self) -> bool:
-        return self._runner is not None and self._runner.runs_here()
+        runner = self._runner
+        return runner is not None and runner.runs_here()
 
     def __enter__(self) -> Loop:
         return self

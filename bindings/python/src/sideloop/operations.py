@@ -159,8 +159,6 @@ class Operation(Generic[T]):
 
         False where it has ended already. Its buffers stay in use until its last event.
         """
-        # First, for a batch cancels what was stopped before it was submitted.
-        self.loop._flush(patient=False)
         if self._done:
             return False
         self._stopped = True
@@ -281,11 +279,10 @@ class Operation(Generic[T]):
         """Asks the library to end it; what says that it has ended already is no error."""
         # What the library has not got yet it need not get: a task that is cancelled might otherwise go on for ever,
         # from one operation that is faster than its cancellation to the next. But what is to be closed is.
-        if self.kind != _abi.SL_CLOSE and self.loop._withdraw(self):
+        if self._id == 0 and self.kind != _abi.SL_CLOSE and self.loop._withdraw(self):
             return True
-        self.loop._flush(patient=False)
         if self._id == 0:
-            # In the batch of another thread, which will see the wish.
+            # In the batch of another thread, or to be closed: who submits it will see the wish.
             self._stopped = True
             return not self._done
         status = library.sl_op_cancel(self._id)

@@ -250,21 +250,26 @@ class Runner:
         """Runs a coroutine to its end, then cancels and ends the tasks that are left, and returns what it returned."""
         loop = self.loop
         task = self.spawn(main)
-        if loop._runner is not None or getattr(_current, "runner", None) is not None:
+        if loop._runner is not None or runner_here() is not None:
             main.close()
             raise RuntimeError("run cannot be called while coroutines run on this loop or this thread: use spawn")
         if loop._closing:
             main.close()
             raise loop._closed_error()
-        loop._runner = _current.runner = self
-        try:
-            with self._interrupts(), loop.batch():
-                try:
-                    self._turn_until(task.done)
-                finally:
-                    self._end_tasks()
-        finally:
-            loop._runner = _current.runner = None
+        with self._interrupts():
+            loop._runner = _current.runner = self
+            try:
+                with loop.batch():
+                    try:
+                        self._turn_until(task.done)
+                    except BaseException:
+                        # It cuts the end of the tasks short only where it comes again.
+                        self._interrupted = False
+                        raise
+                    finally:
+                        self._end_tasks()
+            finally:
+                loop._runner = _current.runner = None
         if self._interrupted:
             # Nothing has waited since.
             self._crash = KeyboardInterrupt()
@@ -292,10 +297,12 @@ class Runner:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _on_interrupt(self, _number: int, _frame: Optional[types.FrameType]) -> None:
-        if self._waits or self._interrupted:
-            # The second one does not wait for a task that computes.
-            raise KeyboardInterrupt
+        # The second one does not wait for a task that computes; and neither a forked child nor whoever has kept this
+        # handler has anything that would notice.
+        at_once = self._waits or self._interrupted or self.loop._forked or self.loop._runner is not self
         self._interrupted = True
+        if at_once:
+            raise KeyboardInterrupt
 
     def spawn(self, body: Runnable[T]) -> Task[T]:
         """Starts a task; it first runs in the next turn."""
@@ -313,6 +320,7 @@ class Runner:
                 runnable.popleft()
                 if self._crash is not None:
                     raise self._crash
+                self._tell_interrupt()
             loop._flush(patient=True)
             self._arrivals = loop._arrivals
             loop._run_callbacks()
@@ -324,12 +332,15 @@ class Runner:
 
     def block(self, wait: Callable[[int, float], object], descriptor: int, seconds: float) -> None:
         """Calls what blocks this thread; the one place where Ctrl-C raises at once."""
-        self._waits = True
+        before, self._waits = self._waits, True
         try:
             self._tell_interrupt()
             wait(descriptor, seconds)
+        except KeyboardInterrupt:
+            self._interrupted = False
+            raise
         finally:
-            self._waits = False
+            self._waits = before
 
     def _tell_interrupt(self) -> None:
         if self._interrupted:
@@ -337,7 +348,7 @@ class Runner:
             raise KeyboardInterrupt
 
     def _can_go_on(self) -> bool:
-        if self._runnable or self.loop._callbacks:
+        if self._runnable or self.loop._callbacks or self._interrupted:
             return True
         if not self.loop._table:
             raise RuntimeError("every task waits for another, and no operation is under way")
@@ -366,8 +377,13 @@ def _never() -> bool:
     return False
 
 
+def runner_here() -> Optional[Runner]:
+    """The runner that drives coroutines on the calling thread."""
+    return getattr(_current, "runner", None)
+
+
 def _running() -> Runner:
-    runner: Optional[Runner] = getattr(_current, "runner", None)
+    runner = runner_here()
     if runner is None:
         raise RuntimeError("this works only inside a coroutine that Loop.run drives")
     return runner

@@ -36,6 +36,8 @@ CAPACITY = 512
 MOST_GATHERED = 32
 # From how many bytes on a transfer takes longer than handing it over, and its result back.
 LARGE = 65536
+# How many operations under way are no sign that work is: servers and pipes wait for long.
+FEW = 8
 # How many seconds the operations under way get to end when the interpreter does.
 LAST_PATIENCE = 5.0
 
@@ -266,9 +268,9 @@ class Host:
         if index == 0:
             self.soon(self.flush)
             self._batch = Batch(token)
-        # What is alone may be carried out on this thread, which saves the hand-over. Beside others the library's thread
-        # works while this one goes on; for one large transfer a turn, which takes its time on either, it pays to help.
-        options = _abi.SL_OPTION_NO_INLINE if index or (self.table and length < LARGE) else 0
+        # The first of a turn may be carried out on this thread, which saves the hand-over. Beside many others the
+        # library's thread works while this one goes on; but with a large transfer it pays to help.
+        options = _abi.SL_OPTION_NO_INLINE if index or (length < LARGE and len(self.table) > FEW) else 0
         # Straight into memory that the library reads.
         where = index * _REQUEST_SIZE
         try:
