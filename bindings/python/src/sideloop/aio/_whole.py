@@ -123,7 +123,8 @@ async def write_text(
     wrapper = io.TextIOWrapper(data, encoding or default_encoding(), errors, newline)
     wrapper.write(text)
     wrapper.flush()
-    await write_file(path, data.getbuffer(), replace=replace, sync=sync, permissions=permissions, timeout=timeout)
+    # Not getbuffer: Python 3.12.1 crashes where its garbage collector finds one.
+    await write_file(path, data.getvalue(), replace=replace, sync=sync, permissions=permissions, timeout=timeout)
     return len(text)
 
 
