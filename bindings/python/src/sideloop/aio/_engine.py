@@ -2,7 +2,7 @@
 uses it.
 
 A host gathers what its event loop's tasks ask for in a turn and submits it in one call; the library's wake descriptor,
-which the event loop watches, brings it back to take all events that have come, in one call too. The library's own
+which the event loop watches, brings it back to take the events that have come, in one call too. The library's own
 thread never enters Python. Everything of a host runs on its event loop's thread, except what `_deliver_foreign` says.
 
 Whichever host wakes first takes events for all; those of another are handed over to that one's thread. An operation
@@ -29,8 +29,9 @@ from .. import _abi, errors
 from .._library import library
 from ..engine import nanoseconds
 
-# How many events one call takes.
-CAPACITY = 512
+# How many events a turn of the event loop takes. The tasks that they are for all go on in the next turn, and everything
+# else of the event loop waits until they have.
+CAPACITY = 32
 # How many operations are submitted in one call at most, so that the library works while a busy turn goes on. Measured
 # from 4 to 256: fewer make more calls, more leave the library idle meanwhile.
 MOST_GATHERED = 32
@@ -381,22 +382,18 @@ class Host:
     # Taking events.
 
     def take(self) -> None:
-        """Takes all events that have come, and gives everybody theirs. Never blocks."""
+        """Takes events that have come, and gives everybody theirs. Never blocks. What is left brings it back."""
         records = self._records
         idle = not self.table
-        more = True
         try:
-            while more:
-                count = len(records)
-                # One call into C from the queue to the deque, so that no signal handler's exception can come between.
-                records.extend(
-                    itertools.chain.from_iterable(
-                        map(_EVENT.iter_unpack, map(self._views.__getitem__, map(_poll, *self._poll_arguments)))
-                    )
+            # One call into C from the queue to the deque, so that no signal handler's exception can come between.
+            records.extend(
+                itertools.chain.from_iterable(
+                    map(_EVENT.iter_unpack, map(self._views.__getitem__, map(_poll, *self._poll_arguments)))
                 )
-                more = len(records) - count == CAPACITY
-                if records:
-                    self._deliver()
+            )
+            if records:
+                self._deliver()
             if self._waiting:
                 self._submit_waiting()
             if idle and self.watching and len(self.engine.hosts) > 1:

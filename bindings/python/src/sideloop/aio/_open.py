@@ -30,8 +30,9 @@ from typing import (
 from .. import _abi, errors
 from .._library import library
 from ..loop import encode_path, open_flags
+from ._buffered import BUFFER_SIZE
 from ._engine import BYTES_HEADER, discard, engine
-from ._file import BUFFER_SIZE, BinaryFile
+from ._file import BinaryFile
 from ._hosts import current, in_thread
 from ._text import TextFile, check_text_arguments
 

@@ -14,7 +14,8 @@ import sys
 from types import TracebackType
 from typing import Any, Coroutine, Iterable, List, Optional, Tuple, Type, TypeVar, Union
 
-from ._file import BinaryFile, Name
+from ._buffered import Name
+from ._file import BinaryFile
 from ._lock import Lock
 
 T = TypeVar("T")
