@@ -136,7 +136,7 @@ class Engine:
             deadline = 0 if timeout is None else nanoseconds("timeout", timeout) or 1
             request = _pack(kind, target, buffer, length, offset, flags, mode, token, deadline, work)
             self._table[token] = operation
-            batch = self._batches.get(threading.get_ident()) if self._batches else None
+            batch = self._batch_here()
             if batch is not None:
                 batch.entries.append((request, operation))
                 return operation
@@ -160,6 +160,10 @@ class Engine:
 
     def _closed_error(self) -> errors.Error:
         return errors.make(_abi.SL_ERR_SHUT_DOWN, 0, "the loop is closed")
+
+    def _batch_here(self) -> Optional[Batch]:
+        """What this thread gathers, where it does."""
+        return self._batches.get(threading.get_ident()) if self._batches else None
 
     def _begin_batch(self) -> bool:
         """Gathers this thread's operations from now on; False where it does already."""
@@ -185,7 +189,7 @@ class Engine:
 
         patient: keep back what the library has no room for just now, where events will make room.
         """
-        batch = self._batches.get(threading.get_ident()) if self._batches else None
+        batch = self._batch_here()
         while batch:
             status, refused = batch.submit(self._id)
             if refused is not None:
@@ -197,7 +201,7 @@ class Engine:
 
     def _withdraw(self, operation: Operation[Any]) -> bool:
         """Ends an operation that waits in this thread's batch as cancelled; False where it does not."""
-        batch = self._batches.get(threading.get_ident()) if self._batches else None
+        batch = self._batch_here()
         if batch is None:
             return False
         batch.settle()

@@ -11,7 +11,7 @@ import ctypes
 import io
 import os
 import sys
-from typing import Any, Coroutine, List, Optional, Union
+from typing import Any, Callable, Coroutine, List, Optional, TypeVar, Union
 
 from .. import _abi, buffers, errors
 from .._abi import Stat
@@ -26,6 +26,7 @@ BUFFER_SIZE = 65536
 _SEQUENCE = (_abi.SL_FILE_READ, _abi.SL_FILE_WRITE, _abi.SL_OFFSET_CURRENT)
 _STREAM = (_abi.SL_STREAM_RECEIVE, _abi.SL_STREAM_SEND, 0)
 
+T = TypeVar("T")
 Name = Union[str, bytes, int]
 
 
@@ -119,7 +120,7 @@ class BufferedFile:
         except BaseException:
             self._put_back(pieces)
             raise
-        return pieces[-1] if not pieces[0] and len(pieces) == 2 else b"".join(pieces)
+        return _joined(pieces)
 
     async def _read_all(self) -> bytes:
         pieces = [self._cut(len(self._ahead))]
@@ -138,7 +139,7 @@ class BufferedFile:
         except BaseException:
             self._put_back(pieces)
             raise
-        return pieces[-1] if not pieces[0] and len(pieces) == 2 else b"".join(pieces)
+        return _joined(pieces)
 
     async def _read_line(self, most: int) -> bytes:
         searched = self._at
@@ -172,22 +173,27 @@ class BufferedFile:
 
     async def _fetch(self, size: int, flags: int = 0) -> bytes:
         """Reads on from the system, past what was read ahead: one read. (SL_EXACT counts where there are positions.)"""
+        data = await self._at_end(lambda end: self._read_at(_abi.SL_FILE_READ, size, end, flags))
+        if data is not None:
+            self._end += len(data)
+            return data
+        # What comes after all where the task is cancelled must not be lost.
+        kind, _, offset = self._in_sequence
+        return await self._read_at(kind, size, offset, salvage=self._append_ahead)
+
+    async def _at_end(self, read: Callable[[int], Coroutine[Any, Any, T]]) -> Optional[T]:
+        """Reads from where the last read from the system ended; None where this file has no positions."""
         if self._at == len(self._ahead):
             self._ahead, self._at = b"", 0
         if self._at_file_end:
             await self._find_end()
         if self._seekable is not False:
             try:
-                data = await self._read_at(_abi.SL_FILE_READ, size, self._end, flags)
+                return await read(self._end)
             except OSError as error:
                 if not self._has_none(error):
                     raise
-            else:
-                self._end += len(data)
-                return data
-        # What comes after all where the task is cancelled must not be lost.
-        kind, _, offset = self._in_sequence
-        return await self._read_at(kind, size, offset, salvage=self._append_ahead)
+        return None
 
     def _append_ahead(self, data: bytes) -> None:
         self._ahead += data
@@ -209,19 +215,10 @@ class BufferedFile:
 
     async def _fill(self, view: memoryview) -> int:
         """Likewise, into a buffer of the program's."""
-        if self._at == len(self._ahead):
-            self._ahead, self._at = b"", 0
-        if self._at_file_end:
-            await self._find_end()
-        if self._seekable is not False:
-            try:
-                count = await self._transfer(_abi.SL_FILE_READ, view, self._end)
-            except OSError as error:
-                if not self._has_none(error):
-                    raise
-            else:
-                self._end += count
-                return count
+        count = await self._at_end(lambda end: self._transfer(_abi.SL_FILE_READ, view, end))
+        if count is not None:
+            self._end += count
+            return count
         # By memory of ours, so that what comes after all where the task is cancelled is not lost.
         data = await self._fetch_and_cut(len(view), len(view))
         view[: len(data)] = data
@@ -366,6 +363,11 @@ def positive(name: str, number: int) -> int:
     if number < 0:
         raise ValueError(f"{name} is negative: {number}")
     return number
+
+
+def _joined(pieces: List[bytes]) -> bytes:
+    """What was read ahead and then the rest; not copied where one read brought all of it."""
+    return pieces[-1] if not pieces[0] and len(pieces) == 2 else b"".join(pieces)
 
 
 def _has_positions(descriptor: int) -> bool:
