@@ -10,8 +10,9 @@ tools=$root/target/tools
 export PATH=$tools/bin:$PATH
 if ! command -v cargo-deny >/dev/null; then
     note "building cargo-deny"
-    # Not in this project's target directory: it shares nothing with it, and goes when it is built.
-    cargo install cargo-deny --version '^0.20' --locked --root "$tools" --target-dir "$tools/build" >"$root/target/cargo-deny.log" 2>&1 ||
+    # Unoptimised: it runs for seconds, and takes minutes to optimise. Not in this project's target directory: it shares nothing with it,
+    # and goes when it is built.
+    cargo install cargo-deny --version '^0.20' --locked --debug --root "$tools" --target-dir "$tools/build" >"$root/target/cargo-deny.log" 2>&1 ||
         not_run "cargo-deny cannot be built: $(tail -n 1 "$root/target/cargo-deny.log")"
     rm -rf "$tools/build"
 fi

@@ -9,7 +9,6 @@ use_debian_rust
 
 [[ $# -gt 0 ]] || set -- aarch64-apple-darwin x86_64-unknown-freebsd
 use_target_dir types
-for target in "$@"; do
-    note "cargo check for $target"
-    cargo check --quiet "${build_std[@]}" --target "$target" --lib --tests --examples
-done
+note "cargo check for $*"
+# All at once: what one waits for, another has work beside.
+cargo check --quiet "${build_std[@]}" "${@/#/--target=}" --lib --tests --examples

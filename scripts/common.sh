@@ -16,8 +16,12 @@ not_run() {
 there() { [[ -e $1 ]] || command -v "$1" >/dev/null 2>&1; }
 
 # need PACKAGE=THING...: makes sure that each thing (a command or a file) is there, and installs its Debian package otherwise.
-need() {
+# One check at a time, as two may run side by side: what is there may be only half of what another is installing.
+need() { find_or_install "$@" 9>"$root/target/apt.lock"; }
+
+find_or_install() {
     local pair missing=()
+    flock 9
     for pair in "$@"; do
         there "${pair#*=}" || missing+=("${pair%%=*}")
     done
@@ -27,13 +31,9 @@ need() {
     fi
     note "installing ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
-    # One at a time: two checks may run side by side.
-    (
-        flock 9
-        apt-get install -qy --no-install-recommends "${missing[@]}" >"$root/target/apt.log" 2>&1 ||
-            { apt-get update -q && apt-get install -qy --no-install-recommends "${missing[@]}"; } \
-                >>"$root/target/apt.log" 2>&1 || tail -n 5 "$root/target/apt.log"
-    ) 9>"$root/target/apt.lock"
+    apt-get install -qy --no-install-recommends "${missing[@]}" >"$root/target/apt.log" 2>&1 ||
+        { apt-get update -q && apt-get install -qy --no-install-recommends "${missing[@]}"; } \
+            >>"$root/target/apt.log" 2>&1 || tail -n 5 "$root/target/apt.log"
     for pair in "$@"; do
         there "${pair#*=}" || not_run "${pair%%=*} could not be installed"
     done

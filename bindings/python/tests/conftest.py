@@ -72,6 +72,13 @@ def settle_engine() -> None:
         _engine.shut_down()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_collections() -> None:
+    """What is there before the first test stays, and need not be looked through after each of them."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def leaves_nothing() -> Iterator[None]:
     """Every test gives back all descriptors and threads."""

@@ -27,7 +27,7 @@ CANCELS = int(os.environ.get("SIDELOOP_CANCELS", "3000"))
 GROUP, WIDTH, WARM_UP = 100, 50, 500
 # What is read.
 CONTENTS = random.Random(1).randbytes(200_000)
-TEXT = "".join(f"{number} äöü" + "." * (number % 97) + "\n" for number in range(3000))
+TEXT = "".join(f"{number} äöü" + "." * (number % 97 * 5) + "\n" for number in range(700))
 LARGEST = 50_000
 # The growth of memory, in bytes, that is none: from tables that have grown, and what allocators keep.
 TRACED, RESIDENT = 200_000, 32 << 20
