@@ -584,8 +584,8 @@ sl_status sl_op_cancel(sl_op op);
 // Runs the callbacks of events that wait with SL_DELIVER_DISPATCH, on this thread, oldest first, at most `max` of them
 // (0: no limit but what waits when the call begins). Where none waits, it first waits for at most `timeout_ns` nanoseconds.
 //
-// Returns how many callbacks it ran. Any thread, also inside a callback. Errors: those of the id, SL_ERR_DEADLOCK (it
-// would wait on a thread of this loop), SL_ERR_SHUT_DOWN (shut down, and no event is left).
+// Returns how many callbacks it ran: 0 after a timeout. Any thread, also inside a callback. Errors: those of the id,
+// SL_ERR_DEADLOCK (it would wait on a thread of this loop), SL_ERR_SHUT_DOWN (shut down, and no event is left).
 sl_status sl_dispatch(sl_loop loop,
                       size_t max,
                       uint64_t timeout_ns);

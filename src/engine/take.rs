@@ -151,13 +151,25 @@ impl Engine {
         Ok(count)
     }
 
-    /// Waits for callbacks, and answers how many there are.
-    pub(crate) fn wait_dispatch(&self, timeout_ns: u64) -> Result<usize> {
+    /// Waits for a callback and takes it; with it comes how many there were. None where there was none in time.
+    pub(crate) fn wait_dispatch(&self, timeout_ns: u64) -> Result<Option<(usize, (Event, CallbackFunction))>> {
         if timeout_ns != 0 {
             self.refuse_own_thread()?;
         }
-        let timeout_ns = self.carry_on(timeout_ns, || self.queue.is_ready(Which::Calls));
-        self.queue.wait_calls(timeout_ns)
+        let until = if timeout_ns == 0 { 0 } else { self.clock.after(timeout_ns) };
+        let mut left = timeout_ns;
+        loop {
+            left = self.carry_on(left, || self.queue.is_ready(Which::Calls));
+            let waiting = self.queue.wait_calls(left)?;
+            if waiting == 0 {
+                return Ok(None);
+            }
+            if let Some(call) = self.take_dispatch() {
+                return Ok(Some((waiting, call)));
+            }
+            // Another thread was faster.
+            left = if until == 0 { 0 } else { until.saturating_sub(self.clock.now()) };
+        }
     }
 
     /// Takes one callback.

@@ -118,8 +118,8 @@ pub extern "C" fn sl_op_cancel(op: Op) -> Status {
 /// Runs the callbacks of events that wait with SL_DELIVER_DISPATCH, on this thread, oldest first, at most `max` of them
 /// (0: no limit but what waits when the call begins). Where none waits, it first waits for at most `timeout_ns` nanoseconds.
 ///
-/// Returns how many callbacks it ran. Any thread, also inside a callback. Errors: those of the id, SL_ERR_DEADLOCK (it
-/// would wait on a thread of this loop), SL_ERR_SHUT_DOWN (shut down, and no event is left).
+/// Returns how many callbacks it ran: 0 after a timeout. Any thread, also inside a callback. Errors: those of the id,
+/// SL_ERR_DEADLOCK (it would wait on a thread of this loop), SL_ERR_SHUT_DOWN (shut down, and no event is left).
 #[unsafe(no_mangle)]
 pub extern "C" fn sl_dispatch(r#loop: Loop, max: usize, timeout_ns: u64) -> Status {
     guard(|| dispatch(r#loop, max, timeout_ns))
@@ -127,13 +127,13 @@ pub extern "C" fn sl_dispatch(r#loop: Loop, max: usize, timeout_ns: u64) -> Stat
 
 fn dispatch(id: Loop, max: usize, timeout_ns: u64) -> Result<i32> {
     let engine = engine(id)?;
-    let most = engine.wait_dispatch(timeout_ns)?;
-    let most = if max == 0 { most } else { most.min(max) };
-    let mut ran = 0;
-    while ran < most {
-        let Some((event, callback)) = engine.take_dispatch() else { break };
+    let Some((waiting, first)) = engine.wait_dispatch(timeout_ns)? else { return Ok(0) };
+    let most = if max == 0 { waiting } else { waiting.min(max) };
+    let (mut ran, mut next) = (0, Some(first));
+    while let Some((event, callback)) = next {
         callback.run(id, &event);
         ran += 1;
+        next = if ran < most { engine.take_dispatch() } else { None };
     }
     Ok(ran as i32)
 }

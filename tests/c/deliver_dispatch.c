@@ -4,6 +4,8 @@
 
 #include "harness.h"
 
+#include <stdatomic.h>
+
 static pthread_t dispatcher;
 static uint8_t *seen;
 static size_t ran, nested;
@@ -105,6 +107,47 @@ static void after_shutdown(sl_loop loop)
     CHECK_IS(sl_dispatch(loop, 0, SL_FOREVER), SL_ERR_SHUT_DOWN);
 }
 
+static atomic_size_t shared;
+
+static void on_shared(sl_loop loop, const sl_event *event)
+{
+    (void)loop;
+    (void)event;
+    atomic_fetch_add(&shared, 1);
+}
+
+static void *dispatch_to_the_end(void *loop)
+{
+    sl_status count;
+    while ((count = sl_dispatch((sl_loop)(uintptr_t)loop, 1, SL_FOREVER)) > 0) {
+        CHECK_IS(count, 1);
+    }
+    CHECK_IS(count, SL_ERR_SHUT_DOWN);
+    return NULL;
+}
+
+// Threads that wait for the same callbacks: one that waits without end has run one when it returns, whoever else takes them.
+static void by_several(size_t total)
+{
+    sl_loop loop = open_loop(NULL);
+    sl_options options = delivered(SL_DELIVER_DISPATCH, 0, on_shared);
+    pthread_t threads[4];
+    for (size_t i = 0; i < 4; i++) {
+        threads[i] = spawn(dispatch_to_the_end, (void *)(uintptr_t)loop);
+    }
+    for (size_t i = 0; i < total; i++) {
+        while (sl_post(loop, 0, &options, NULL) == SL_ERR_AGAIN) {
+            sched_yield();
+        }
+    }
+    CHECK_IS(sl_loop_shutdown(loop), SL_OK);
+    for (size_t i = 0; i < 4; i++) {
+        CHECK_IS(pthread_join(threads[i], NULL), 0);
+    }
+    CHECK_IS(atomic_load(&shared), total);
+    close_loop(loop);
+}
+
 int main(int argc, char **argv)
 {
     start();
@@ -116,6 +159,7 @@ int main(int argc, char **argv)
     check_at_rest(loop);
     after_shutdown(loop);
     close_loop(loop);
+    by_several(20000);
     check_returned(before);
     return 0;
 }
