@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks the dependencies against deny.toml: licences, duplicates, sources, and known vulnerabilities where the database of them can be
-# reached. Builds cargo-deny under target/ where there is none, which takes some minutes.
+# reached; and that LICENSE-THIRD-PARTY names those that are linked. Builds cargo-deny under target/ where there is none, which takes some minutes.
 #
 #   scripts/check-dependencies.sh
 
@@ -26,5 +26,6 @@ else
 fi
 # Those of every platform: a build has only fetched its own.
 cargo fetch --quiet --locked || not_run "the dependencies cannot be fetched"
+python3 scripts/list-notices.py --check
 # Offline: everything is there by now, and the lock file says what it is.
 cargo deny --offline --locked check "${checks[@]}"
