@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
 import plot
 import report
@@ -141,8 +141,23 @@ def load() -> str:
     return f"{os.getloadavg()[0]:.1f}"
 
 
-def facts(options: argparse.Namespace, keys: Sequence[Key], load_before: str) -> Dict[str, Any]:
+def processor_time() -> Tuple[int, int]:
+    """For how long the processors have worked since the system's start, and for how long they had work while a
+    hypervisor gave them to others (proc_stat(5): user, nice, system, irq and softirq; steal). Zeros where nobody says.
+    """
+    try:
+        fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    except OSError:
+        return 0, 0
+    user, nice, system, _, _, irq, softirq, steal = fields
+    return user + nice + system + irq + softirq, steal
+
+
+def facts(options: argparse.Namespace, keys: Sequence[Key], before: Tuple[str, Tuple[int, int]]) -> Dict[str, Any]:
     """What was measured where."""
+    load_before, (worked_before, stolen_before) = before
+    worked, stolen = processor_time()
+    worked, stolen = worked - worked_before, stolen - stolen_before
     with sideloop.Loop() as loop:
         driver = loop.driver
     return {
@@ -153,6 +168,7 @@ def facts(options: argparse.Namespace, keys: Sequence[Key], load_before: str) ->
         "rounds": options.rounds,
         "quick": options.quick,
         "load": [load_before, load()],
+        "stolen": stolen / max(worked + stolen, 1),
         "versions": {peer: version(PEERS[peer].package) for _, peer, _ in keys if PEERS[peer].package},
         "hosts": {host: version(host) for _, _, host in keys if host not in (NO_LOOP, "asyncio")},
     }
@@ -170,13 +186,13 @@ def main() -> int:
     # The input is removed also where this is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     keys = runs(options)
-    load_before = load()
-    print(f"-- {len(keys)} runs a round, {options.rounds} rounds, load {load_before}", flush=True)
+    before = load(), processor_time()
+    print(f"-- {len(keys)} runs a round, {options.rounds} rounds, load {before[0]}", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="input-", dir=options.out) as folder:
         make_input(Path(folder), options.quick)
         results = rounds(keys, Path(folder), options)
-    known = facts(options, list(results), load_before)
+    known = facts(options, list(results), before)
     text = report.markdown(results, known)
     print("\n" + text)
     (options.out / "results.md").write_text(text, encoding="utf-8")

@@ -77,7 +77,8 @@ def markdown(results: Results, facts: Dict[str, Any]) -> str:
     """Everything, as text."""
     pieces = [
         f"{facts['processors']} processors, Linux {facts['kernel']}, Python {facts['python']}, sideloop on "
-        f"{facts['driver']}; {facts['rounds']} rounds; load {facts['load'][0]} before, {facts['load'][1]} after.\n"
+        f"{facts['driver']}; {facts['rounds']} rounds; load {facts['load'][0]} before, {facts['load'][1]} after; "
+        f"{facts['stolen']:.0%} of the processors' time was stolen.\n"
     ]
     for work in WORKS:
         found = rows(results, work)
