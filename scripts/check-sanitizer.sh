@@ -53,7 +53,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="setarch -R"
 # Programs of many threads fork here, and only exec or call what may be called then.
 export TSAN_OPTIONS="die_after_fork=0 ${TSAN_OPTIONS:-}"
 # Everything is several times slower.
-export SIDELOOP_WATCHDOG=600
+export SIDELOOP_SLOW=1 SIDELOOP_WATCHDOG=600
 
 # First that the sanitizer reports what is broken on purpose, with the library's own code in the report: so it is instrumented.
 cargo build --quiet --lib "${build_std[@]}" --target $target

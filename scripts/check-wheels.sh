@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # Builds the source distribution and wheels, looks into them, installs them on every Python from 3.9 on that is there, and runs the
-# package's tests on each with the library of the wheel. That they refuse what they should is tried too.
+# package's tests on the oldest and the newest with the library of the wheel. That they refuse what they should is tried too.
 #
-#   scripts/check-wheels.sh [PLATFORM...]
+#   scripts/check-wheels.sh [--every] [PLATFORM...]
 #
+# --every: the tests run on every Python. Otherwise those between the oldest and the newest are only seen to read and write a file.
 # PLATFORM is as in build-wheels.sh; without one, this machine's. Wheels for other platforms are looked into, and a program in C is run with
 # the library of those for which this machine has a C library or an emulator.
 
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
+every=
+[[ ${1:-} != --every ]] || { every=1 && shift; }
 own=manylinux_2_17_$(uname -m)
 [[ $# -gt 0 ]] || set -- "$own"
 bash scripts/build-wheels.sh "$@"
@@ -81,6 +84,7 @@ install_wheel() {
     fresh "$1" "$environment"
     "$environment/bin/pip" install --quiet --no-index "$wheels"/sideloop-*-"$own.whl"
     smoke "$environment"
+    [[ -n $every || $2 == "$oldest" || $2 == "$newest" ]] || return 0
     "$environment/bin/pip" install --quiet "$(echo "$wheels"/sideloop-*-"$own.whl")[test]"
     (cd "$package" && "$environment/bin/python" -m pytest -q --tb=short) || fail "the tests fail on Python 3.$2"
 }
@@ -125,18 +129,22 @@ for platform in "$@"; do
     look_into "$wheel" "$platform"
     run_elsewhere "$wheel" "$platform"
 done
-ran=() newest=
+declare -A pythons
+oldest='' newest=''
 for minor in 9 10 11 12 13 14; do
-    if ! python=$(find_python $minor); then
-        note "Python 3.$minor: not found"
-        continue
-    fi
+    pythons[$minor]=$(find_python $minor) || { note "Python 3.$minor: not found" && continue; }
+    oldest=${oldest:-$minor} newest=$minor
+done
+[[ -n $newest ]] || not_run "needs Python 3.9 or later, with venv"
+ran=()
+for ((minor = oldest; minor <= newest; minor++)); do
+    python=${pythons[$minor]}
+    [[ -n $python ]] || continue
     note "Python 3.$minor: $("$python" -c 'import sys; print(sys.version.split()[0])')"
     [[ ! -e $(echo "$wheels"/sideloop-*-"$own.whl") ]] || install_wheel "$python" $minor
     install_sdist "$python" $minor
-    ran+=("3.$minor") newest=$python
+    ran+=("3.$minor")
 done
-[[ -n $newest ]] || not_run "needs Python 3.9 or later, with venv"
-without_cargo "$newest"
-editable "$newest"
+without_cargo "${pythons[$newest]}"
+editable "${pythons[$newest]}"
 note "installed and run on Python ${ran[*]}"

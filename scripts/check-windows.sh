@@ -69,7 +69,7 @@ SIDELOOP_C_PROGRAMS=$(windows_path "$programs")
 export SIDELOOP_C_PROGRAMS
 # Each system call of a socket is a question to wine's server, a process of its own: what takes a second on Windows may take
 # minutes here.
-export SIDELOOP_WATCHDOG=600
+export SIDELOOP_SLOW=1 SIDELOOP_WATCHDOG=600
 
 arguments=(--quiet "${build_std[@]}" --target $target --lib --tests)
 [[ $# -eq 0 ]] || arguments=(--quiet "${build_std[@]}" --target $target "$@")

@@ -1,7 +1,8 @@
 //! Compiles the programs of `tests/c` against the header, links them to the shared library and runs them, once for each
 //! driver. Every program checks one behaviour and says what it is about in its first lines.
 //!
-//! - `SIDELOOP_FULL=1` runs each at the full size that its first lines give.
+//! - `SIDELOOP_FULL=1` runs each at the full size that its first lines give; `SIDELOOP_SLOW=1` makes the longest shorter, for where
+//!   everything takes a multiple of its time: under sanitizers, on emulators.
 //! - `CC` and `CXX` choose the compilers.
 //! - `SIDELOOP_C_PROGRAMS` names a folder with programs built beforehand (`tests/c/build-windows.sh`), for platforms on
 //!   which no compiler runs beside the tests.
@@ -31,6 +32,10 @@ fn notice(text: &str) {
 
 fn full_size() -> bool {
     env::var_os("SIDELOOP_FULL").is_some()
+}
+
+fn slow() -> bool {
+    env::var_os("SIDELOOP_SLOW").is_some()
 }
 
 /// The program, built here or beforehand; `variant` keeps the builds of tests that run at the same time apart.
@@ -148,9 +153,7 @@ fn deliver_thread() {
 
 #[test]
 fn echo() {
-    // Under wine each call on a socket is a question to a server of wine's: 100,000 messages take minutes there.
-    let messages = if cfg!(windows) { "20000" } else { "100000" };
-    run("echo", &["1000", messages, "64"]);
+    run("echo", &["1000", if slow() { "20000" } else { "100000" }, "64"]);
 }
 
 #[test]
@@ -195,7 +198,7 @@ fn fork() {
 
 #[test]
 fn exit_busy() {
-    run("exit_busy", &["30"]);
+    run("exit_busy", &[if slow() { "10" } else { "30" }]);
 }
 
 #[test]
@@ -242,7 +245,7 @@ fn cancel() {
 
 #[test]
 fn races() {
-    run_anywhere("races", &["4000"]);
+    run_anywhere("races", &[if slow() { "2000" } else { "4000" }]);
 }
 
 #[test]
