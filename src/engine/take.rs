@@ -168,7 +168,7 @@ impl Engine {
                 return Ok(Some((waiting, call)));
             }
             // Another thread was faster.
-            left = if until == 0 { 0 } else { until.saturating_sub(self.clock.now()) };
+            left = until.saturating_sub(self.clock.now());
         }
     }
 
