@@ -117,16 +117,16 @@ impl Pool {
         self.limit.saturating_sub(self.state.lock().bytes)
     }
 
-    /// A zeroed receive buffer that is nobody's yet, for a driver to have ready. None: there is no memory.
+    /// A zeroed receive buffer that is nobody's yet, for a driver to have ready.
     #[cfg(target_os = "linux")]
-    pub(crate) fn spare(&self) -> Option<Vec<u8>> {
+    pub(crate) fn spare(&self) -> Result<Vec<u8>> {
         if let Some(bytes) = self.state.lock().kept.pop() {
-            return Some(bytes);
+            return Ok(bytes);
         }
         let mut bytes = Vec::new();
-        reserve(&mut bytes, self.receive_size).ok()?;
+        reserve(&mut bytes, self.receive_size)?;
         bytes.resize(self.receive_size, 0);
-        Some(bytes)
+        Ok(bytes)
     }
 
     /// Lends a spare buffer, also beyond the limit: bytes have arrived in it.

@@ -240,7 +240,8 @@ impl UringDriver {
             self.watch_for_wakes();
         }
         if let Some(lending) = &mut self.lending {
-            lending.refill();
+            // What there is no memory for is asked for again when bytes arrive.
+            let _ = lending.refill();
         }
     }
 
@@ -299,13 +300,14 @@ impl UringDriver {
 
     /// The kernel had no buffer left when bytes arrived: it gets new ones, or the loop's limit is reached.
     fn out_of_buffers(&mut self) -> Result<Value> {
-        let pool = &self.settings.buffers;
         if let Some(lending) = &mut self.lending {
-            lending.refill();
-            if lending.is_empty() && !pool.is_used_up() {
-                return Err(Error::new(error::SL_ERR_NO_MEMORY));
+            let refilled = lending.refill();
+            if lending.is_empty() {
+                refilled?;
             }
         }
+        // Callers give buffers back meanwhile: whether there was no memory is never told by the state of the limit a moment later.
+        let pool = &self.settings.buffers;
         Ok(if pool.is_used_up() { Value::Starved(pool.receive_size() as u64) } else { Value::Again })
     }
 

@@ -63,15 +63,24 @@ impl Lending {
         // SAFETY: the memory holds `count` entries and is freed after the ring: see the order of UringDriver's fields.
         unsafe { ring.submitter().register_buf_ring_with_flags(entries as u64, count, GROUP, 0) }
             .map_err(|error: io::Error| Error::from(error))?;
-        lending.refill();
+        // What there is no memory for is asked for again when bytes arrive.
+        let _ = lending.refill();
         Ok(lending)
     }
 
-    /// Gives the kernel buffers in place of those that went to callers, as far as the loop's limit allows.
-    pub(super) fn refill(&mut self) {
+    /// Gives the kernel buffers in place of those that went to callers, as far as the loop's limit allows. It is an error where
+    /// there is no memory for another; those before it are given.
+    pub(super) fn refill(&mut self) -> Result<()> {
         let before = self.tail;
+        let mut outcome = Ok(());
         while !self.missing.is_empty() && !self.pool.is_used_up() {
-            let Some(mut bytes) = self.pool.spare() else { break };
+            let mut bytes = match self.pool.spare() {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            };
             let Some(number) = self.missing.pop() else { break };
             let place = usize::from(self.tail) & (self.buffers.len() - 1);
             // SAFETY: `place` is within the ring, and the kernel does not read an entry before the tail is past it.
@@ -87,6 +96,7 @@ impl Lending {
             let tail = unsafe { &*BufRingEntry::tail(self.entries).cast::<AtomicU16>() };
             tail.store(self.tail, Ordering::Release);
         }
+        outcome
     }
 
     /// Whether the kernel has no buffer left.
