@@ -240,7 +240,7 @@ impl UringDriver {
             self.watch_for_wakes();
         }
         if let Some(lending) = &mut self.lending {
-            // What there is no memory for is asked for again when bytes arrive.
+            // Asked for again when bytes arrive.
             let _ = lending.refill();
         }
     }
@@ -301,12 +301,9 @@ impl UringDriver {
     /// The kernel had no buffer left when bytes arrived: it gets new ones, or the loop's limit is reached.
     fn out_of_buffers(&mut self) -> Result<Value> {
         if let Some(lending) = &mut self.lending {
-            let refilled = lending.refill();
-            if lending.is_empty() {
-                refilled?;
-            }
+            lending.refill()?;
         }
-        // Callers give buffers back meanwhile: whether there was no memory is never told by the state of the limit a moment later.
+        // Callers may have given buffers back since: then the kernel tries again, and so does this.
         let pool = &self.settings.buffers;
         Ok(if pool.is_used_up() { Value::Starved(pool.receive_size() as u64) } else { Value::Again })
     }

@@ -63,24 +63,28 @@ impl Lending {
         // SAFETY: the memory holds `count` entries and is freed after the ring: see the order of UringDriver's fields.
         unsafe { ring.submitter().register_buf_ring_with_flags(entries as u64, count, GROUP, 0) }
             .map_err(|error: io::Error| Error::from(error))?;
-        // What there is no memory for is asked for again when bytes arrive.
+        // Asked for again when bytes arrive.
         let _ = lending.refill();
         Ok(lending)
     }
 
     /// Gives the kernel buffers in place of those that went to callers, as far as the loop's limit allows. It is an error where
-    /// there is no memory for another; those before it are given.
+    /// the kernel is left with none for want of memory; until then that can wait.
     pub(super) fn refill(&mut self) -> Result<()> {
         let before = self.tail;
-        let mut outcome = Ok(());
+        let offered = self.offer();
+        if self.tail != before {
+            // SAFETY: the ring's tail lies within its first entry, which is ours to write and the kernel's to read.
+            let tail = unsafe { &*BufRingEntry::tail(self.entries).cast::<AtomicU16>() };
+            tail.store(self.tail, Ordering::Release);
+        }
+        if self.missing.len() == self.buffers.len() { offered } else { Ok(()) }
+    }
+
+    /// Puts buffers into the ring, before the kernel sees where it ends now.
+    fn offer(&mut self) -> Result<()> {
         while !self.missing.is_empty() && !self.pool.is_used_up() {
-            let mut bytes = match self.pool.spare() {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    outcome = Err(error);
-                    break;
-                }
-            };
+            let mut bytes = self.pool.spare()?;
             let Some(number) = self.missing.pop() else { break };
             let place = usize::from(self.tail) & (self.buffers.len() - 1);
             // SAFETY: `place` is within the ring, and the kernel does not read an entry before the tail is past it.
@@ -91,17 +95,7 @@ impl Lending {
             self.buffers[usize::from(number)] = Some(bytes);
             self.tail = self.tail.wrapping_add(1);
         }
-        if self.tail != before {
-            // SAFETY: the ring's tail lies within its first entry, which is ours to write and the kernel's to read.
-            let tail = unsafe { &*BufRingEntry::tail(self.entries).cast::<AtomicU16>() };
-            tail.store(self.tail, Ordering::Release);
-        }
-        outcome
-    }
-
-    /// Whether the kernel has no buffer left.
-    pub(super) fn is_empty(&self) -> bool {
-        self.missing.len() == self.buffers.len()
+        Ok(())
     }
 
     /// The buffer that the kernel has chosen and filled with `count` bytes.
