@@ -462,7 +462,7 @@ fn an_idle_loop_makes_no_system_call() {
 /// - `guest`: valgrind keeps a signal for itself open on every thread;
 /// - `idle`: what it measures is valgrind's;
 /// - `privileged`: a program that has more rights than whoever starts it is not valgrind's to run;
-/// - `slow_peers`: it has a limit on how long a round trip takes;
+/// - `slow_peers`: how often two of its threads have their turns is what it looks at, and valgrind decides that;
 /// - `starved`: valgrind itself needs the memory that is missing.
 const UNDER_VALGRIND: &[(&str, &[&str])] = &[
     ("deliver_queue", &["2000"]),

@@ -154,6 +154,20 @@ static inline uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
 }
 
+static inline int harness_by_size(const void *left, const void *right)
+{
+    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+    return (a > b) - (a < b);
+}
+
+// The value that so many of a hundred do not exceed (50: the middle one, 100: the largest); 0 of none. Sorts them.
+static inline uint64_t percentile(uint64_t *all, size_t count, unsigned hundredths)
+{
+    size_t place = count * hundredths / 100;
+    qsort(all, count, sizeof *all, harness_by_size);
+    return count == 0 ? 0 : all[place < count ? place : count - 1];
+}
+
 static inline uint64_t mix(uint64_t x)
 {
     x += UINT64_C(0x9e3779b97f4a7c15);

@@ -290,12 +290,6 @@ static uint64_t close_at_work(size_t operations)
     return taken;
 }
 
-static int by_size(const void *left, const void *right)
-{
-    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
-    return (a > b) - (a < b);
-}
-
 static void with_very_much(size_t rounds, size_t operations)
 {
     uint64_t *times = calloc(rounds + 1, sizeof *times);
@@ -310,10 +304,9 @@ static void with_very_much(size_t rounds, size_t operations)
         }
     }
     check_returned(before);
-    qsort(times, rounds, sizeof *times, by_size);
     printf("%zu closes with %zu in flight: p50 %.3f ms, p99 %.3f ms, longest %.3f ms\n", rounds, operations,
-           (double)times[rounds / 2] / 1e6, (double)times[rounds * 99 / 100] / 1e6,
-           (double)times[rounds ? rounds - 1 : 0] / 1e6);
+           (double)percentile(times, rounds, 50) / 1e6, (double)percentile(times, rounds, 99) / 1e6,
+           (double)percentile(times, rounds, 100) / 1e6);
     CHECK_IS(remove("shutdown.tmp"), 0);
     free(times);
 }

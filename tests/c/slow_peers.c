@@ -76,7 +76,7 @@ typedef struct slow_one {
 } slow_one;
 
 typedef struct slow_ones {
-    slow_one *all;
+    slow_one *clients;
     size_t count;
 } slow_ones;
 
@@ -101,7 +101,8 @@ static void take_turn(slow_one *one, size_t number)
     uint8_t request[SLOW_REQUEST];
     slow_request(request, number);
     if (one->sent < SLOW_REQUEST) {
-        CHECK_IS(send(one->socket, &request[one->sent++], 1, NO_SIGNAL), 1);
+        CHECK_IS(send(one->socket, request + one->sent, 1, NO_SIGNAL), 1);
+        one->sent++;
         return;
     }
     ssize_t got = recv(one->socket, one->answer + one->received, SLOW_REQUEST - one->received, MSG_DONTWAIT);
@@ -119,7 +120,7 @@ static void *trickle(void *given)
     slow_ones *slow = given;
     struct timespec pause = {0, 2000000};
     for (size_t i = 0; !atomic_load(&stop); i = (i + 1) % slow->count) {
-        take_turn(&slow->all[i], i);
+        take_turn(&slow->clients[i], i);
         atomic_fetch_add(&turns, 1);
         if (i % 10 == 9) {
             nanosleep(&pause, NULL);
@@ -128,26 +129,12 @@ static void *trickle(void *given)
     return NULL;
 }
 
-static int by_size(const void *left, const void *right)
-{
-    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
-    return (a > b) - (a < b);
-}
-
 // 99th percentiles of round trips of the healthy clients.
 typedef struct round_trip {
     uint64_t nanoseconds;
     // How many turns the slow ones have had meanwhile.
     uint64_t turns;
 } round_trip;
-
-static uint64_t percentile_99(uint64_t *all, size_t count)
-{
-    qsort(all, count, sizeof *all, by_size);
-    uint64_t result = all[count * 99 / 100];
-    free(all);
-    return result;
-}
 
 static round_trip round_trips(raw_socket *healthy, size_t count)
 {
@@ -164,7 +151,10 @@ static round_trip round_trips(raw_socket *healthy, size_t count)
         meanwhile[i] = atomic_load(&turns) - turn;
         CHECK(memcmp(answer, request, REQUEST) == 0);
     }
-    return (round_trip){percentile_99(took, count), percentile_99(meanwhile, count)};
+    round_trip result = {percentile(took, count, 99), percentile(meanwhile, count, 99)};
+    free(took);
+    free(meanwhile);
+    return result;
 }
 
 // The middle ones of several percentiles: what else the machine does falls on a few of them.
@@ -177,9 +167,7 @@ static round_trip middle_of(raw_socket *healthy, size_t count, size_t times)
         took[i] = percentiles.nanoseconds;
         meanwhile[i] = percentiles.turns;
     }
-    qsort(took, times, sizeof *took, by_size);
-    qsort(meanwhile, times, sizeof *meanwhile, by_size);
-    return (round_trip){took[times / 2], meanwhile[times / 2]};
+    return (round_trip){percentile(took, times, 50), percentile(meanwhile, times, 50)};
 }
 
 int main(int argc, char **argv)
@@ -201,30 +189,30 @@ int main(int argc, char **argv)
     round_trip alone = middle_of(healthy, count, times);
 
     slow_ones all = {calloc(slow, sizeof(slow_one)), slow};
-    CHECK(slow > 0 && all.all);
+    CHECK(slow > 0 && all.clients);
     for (size_t i = 0; i < slow; i++) {
-        all.all[i].socket = raw_connect(&address);
+        all.clients[i].socket = raw_connect(&address);
     }
     pthread_t trickler = spawn(trickle, &all);
     // Every one of them has begun its request.
     while (atomic_load(&turns) < slow) {
         round_trips(healthy, HEALTHY);
     }
-    unsigned long long before_all = atomic_load(&turns);
+    unsigned long long turns_before = atomic_load(&turns);
     round_trip beside = middle_of(healthy, count, times);
     // They went on meanwhile, as the healthy ones did.
-    CHECK(atomic_load(&turns) > before_all);
+    CHECK(atomic_load(&turns) > turns_before);
     // No healthy one waits until every slow one has had another turn; far less than until a slow request is whole.
     CHECK(beside.turns < slow);
     atomic_store(&stop, 1);
     pthread_join(trickler, NULL);
     printf("99 of 100 round trips take %.0f us, beside %zu slow connections (%llu turns meanwhile) %.0f us: %.2f times\n",
-           (double)alone.nanoseconds / 1e3, slow, atomic_load(&turns) - before_all, (double)beside.nanoseconds / 1e3,
+           (double)alone.nanoseconds / 1e3, slow, atomic_load(&turns) - turns_before, (double)beside.nanoseconds / 1e3,
            (double)beside.nanoseconds / (double)alone.nanoseconds);
 
     // What was begun slowly is answered when it is whole.
     for (size_t i = 0; i < slow; i++) {
-        slow_one *one = &all.all[i];
+        slow_one *one = &all.clients[i];
         uint8_t request[SLOW_REQUEST];
         size_t left = SLOW_REQUEST - one->sent;
         slow_request(request, i);
@@ -236,7 +224,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < HEALTHY; i++) {
         close_socket(healthy[i]);
     }
-    free(all.all);
+    free(all.clients);
     // The server hears of every end, and closes its own.
     sl_options handle = by_handle();
     sl_event event;
