@@ -21,9 +21,9 @@ from typing import Any, AsyncIterator, Awaitable, Callable, Iterator, List, Tupl
 import pytest
 
 import sideloop
-from conftest import PATIENCE, RUNS, Run
+from conftest import PATIENCE, RUNS, Run, run_on_asyncio
 from sideloop import aio
-from sideloop.aio import _connect, _hosts, _streams
+from sideloop.aio import _connect, _engine, _hosts, _streams
 
 with contextlib.suppress(ImportError):
     import trio
@@ -498,6 +498,41 @@ def test_closing_ends_what_is_under_way(run: Run) -> None:
                 assert "closed" in repr(client)
 
     run(main)
+
+
+@pytest.mark.parametrize("into", [False, True])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_receive_that_nobody_waits_for(into: bool, late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a receive that was cancelled twice gets after all comes first in the next one."""
+
+    async def receive(stream: aio.Stream) -> bytes:
+        if not into:
+            return await stream.receive(3)
+        buffer = bytearray(3)
+        return bytes(buffer[: await stream.receive_into(buffer)])
+
+    async def main() -> None:
+        async with pair() as (client, server):
+            with monkeypatch.context() as context:
+                context.setattr(_engine, "_cancel", lambda _: 0)
+                task = asyncio.ensure_future(receive(server))
+                await asyncio.sleep(0)
+                for _ in range(2):
+                    await asyncio.sleep(0)
+                    task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            if late:
+                # Both have come before anybody is told.
+                task = asyncio.ensure_future(receive(server))
+                await asyncio.sleep(0)
+            await client.send_all(b"abcdef")
+            got = await task if late else b""
+            while len(got) < 6:
+                got += await receive(server)
+            assert got == b"abcdef"
+
+    run_on_asyncio(main)
 
 
 def test_streams_that_nobody_closes(run: Run) -> None:

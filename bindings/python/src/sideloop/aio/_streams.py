@@ -89,12 +89,13 @@ class Stream:
                 return self._cut(max_bytes)
             readiness = self._readiness
             if readiness is None or not readiness.is_here():
-                return await self._fetch(max_bytes, timeout)
+                data = await self._fetch(max_bytes, timeout)
+                return self._after_what_is_ahead(data, max_bytes) if self._ahead else data
             # As in `_fetch`: most receives come this way, and each coroutine that another awaits costs time.
             waiting = readiness.receive(self._socket.recv, (max_bytes, _AT_ONCE), timeout)
             try:
-                data: bytes = await waiting
-                return data
+                received: bytes = await waiting
+                return received
             except BaseException:
                 readiness.salvage(waiting, self._put_back)
                 raise
@@ -112,13 +113,20 @@ class Stream:
                     data = self._cut(len(view))
                     view[: len(data)] = data
                     return len(data)
-                return await self._obtain(
+                # Where the task is cancelled twice, the operation has the memory for longer than this.
+                own = memoryview(view)
+                count = await self._obtain(
                     self._socket.recv_into,
                     (view, 0, _AT_ONCE),
                     timeout,
-                    (buffers.address(view), len(view), None, view),
-                    lambda count: self._put_back(bytes(view[:count])),
+                    (buffers.address(view), len(view), None, own),
+                    lambda count: self._put_back(bytes(own[:count])),
                 )
+                if self._ahead:
+                    data = self._after_what_is_ahead(bytes(view[:count]), len(view))
+                    view[: len(data)] = data
+                    count = len(data)
+                return count
 
     async def receive_exactly(self, size: int) -> bytes:
         """Receives `size` bytes; IncompleteError where the stream ends first."""
@@ -299,6 +307,11 @@ class Stream:
             data = bytes(view[:size])
         del self._ahead[:size]
         return data
+
+    def _after_what_is_ahead(self, data: bytes, size: int) -> bytes:
+        """What has been received after what a receive that was cancelled twice had received: the first of both."""
+        self._put_back(data)
+        return self._cut(size)
 
     def _put_back(self, data: bytes) -> None:
         """Keeps what nobody has got for who receives next. The library's receives end in order."""
