@@ -11,7 +11,7 @@ import ctypes
 import io
 import os
 import sys
-from typing import Any, Callable, Coroutine, List, Optional, TypeVar, Union
+from typing import Any, Awaitable, Callable, List, Optional, TypeVar, Union
 
 from .. import _abi, buffers, errors
 from .._abi import Stat
@@ -181,7 +181,7 @@ class BufferedFile:
         kind, _, offset = self._in_sequence
         return await self._read_at(kind, size, offset, salvage=self._append_ahead)
 
-    async def _at_end(self, read: Callable[[int], Coroutine[Any, Any, T]]) -> Optional[T]:
+    async def _at_end(self, read: Callable[[int], Awaitable[T]]) -> Optional[T]:
         """Reads from where the last read from the system ended; None where this file has no positions."""
         if self._at == len(self._ahead):
             self._ahead, self._at = b"", 0
@@ -271,14 +271,15 @@ class BufferedFile:
 
     def _read_at(
         self, kind: int, size: int, offset: int, flags: int = 0, timeout: Optional[float] = None, salvage: Any = None
-    ) -> Coroutine[Any, Any, bytes]:
+    ) -> Awaitable[bytes]:
         """One read into memory of ours."""
         # The one of no bytes is everybody's; the library touches none of it.
         buffer = new_bytes(positive("size", size))
         where = id(buffer) + BYTES_HEADER
-        return current().call(
+        outcome: Awaitable[bytes] = current().call(
             kind, self._id, where, size, offset, flags, 0, timeout, filled, buffer, self.name, salvage
         )
+        return outcome
 
     async def _transfer(
         self,

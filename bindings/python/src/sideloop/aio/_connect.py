@@ -12,7 +12,7 @@ import itertools
 import os
 import socket
 import time
-from typing import Any, Dict, List, Optional, Tuple, Union, overload
+from typing import Any, List, Optional, Set, Tuple, Union, overload
 
 from .. import _abi, errors
 from .._library import library
@@ -125,8 +125,7 @@ class _Race:
         self._end = end
         self._host = current()
         self._waiter: Waiter = self._host.waiter()
-        # What is under way, and its tokens.
-        self._tokens: Dict[_Runner, int] = {}
+        self._under_way: Set[_Runner] = set()
         self._winner = 0
         self._error: Optional[BaseException] = None
 
@@ -143,8 +142,8 @@ class _Race:
                 discard(self._winner)
 
     def _drop_all(self) -> None:
-        while self._tokens:
-            self._host.drop(self._tokens.popitem()[1])
+        while self._under_way:
+            self._host.drop(self._under_way.pop().token)
 
     def go_on(self) -> None:
         """Tries the next address; and the one after that in a while."""
@@ -166,12 +165,13 @@ class _Race:
             self._begin(None, _abi.SL_TIMER, length=STAGGER)
 
     def _begin(self, address: Optional[Address], kind: int, **more: Any) -> None:
-        runner = _Runner(self, address)
-        self._tokens[runner] = self._host.begin(runner, kind, engine().id, **more)
+        runner: _Runner = self._host.call(kind, engine().id, receiver=_Runner(self, address), **more)
+        if not runner.done():
+            self._under_way.add(runner)
 
     def ended(self, runner: _Runner, value: int, error: Optional[BaseException]) -> None:
         """A connection has been made or refused, or it is time to try another address."""
-        self._tokens.pop(runner, None)
+        self._under_way.discard(runner)
         if error is None and runner.address is not None:
             self._winner = value
             self._drop_all()
@@ -179,10 +179,11 @@ class _Race:
             if error is not None:
                 self._error = error
                 # Its successor need not wait any longer.
-                for timer in [other for other in self._tokens if other.address is None]:
-                    self._host.drop(self._tokens.pop(timer))
+                for timer in [other for other in self._under_way if other.address is None]:
+                    self._under_way.remove(timer)
+                    self._host.drop(timer.token)
             self.go_on()
-            if self._tokens:
+            if self._under_way:
                 return
         if not self._waiter.done():
             if self._winner:
@@ -195,7 +196,9 @@ class _Race:
 class _Runner:
     """Receives the outcome of one connection, or of the timer where the address is None."""
 
-    __slots__ = ("_race", "address", "_done")
+    __slots__ = ("token", "_race", "address", "_done")
+
+    token: int
 
     def __init__(self, race: _Race, address: Optional[Address]) -> None:
         self._race = race

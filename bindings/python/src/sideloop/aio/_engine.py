@@ -2,8 +2,9 @@
 uses it.
 
 A host gathers what its event loop's tasks ask for in a turn and submits it in one call; the library's wake descriptor,
-which the event loop watches, brings it back to take the events that have come, in one call too. The library's own
-thread never enters Python. Everything of a host runs on its event loop's thread, except what `_deliver_foreign` says.
+which the event loop watches, brings it back to take the events that have come, in one call too. Where the event loop
+allows it, their tasks go on before that returns: it saves them a turn. The library's own thread never enters Python.
+Everything of a host runs on its event loop's thread, except what `_deliver_foreign` says.
 
 Whichever host wakes first takes events for all; those of another are handed over to that one's thread. An operation
 whose event loop is gone is dealt with by whoever takes its event: what it opened is closed, what it was lent goes back.
@@ -23,18 +24,22 @@ import os
 import struct
 import threading
 from collections import deque
-from typing import Any, Callable, Deque, Dict, Optional, Protocol, Tuple
+from time import perf_counter
+from typing import Any, Callable, Deque, Dict, Generator, Optional, Protocol, Tuple, Type
 
 from .. import _abi, errors
 from .._library import library
 from ..engine import nanoseconds
 
-# How many events a turn of the event loop takes. The tasks that they are for all go on in the next turn, and everything
-# else of the event loop waits until they have.
-CAPACITY = 32
+# How many events are taken in one call, before their tasks go on.
+CAPACITY = 24
+# For how many seconds that is done again, while there are more. Everything else of the event loop waits meanwhile.
+TURN = 100e-6
 # How many operations are submitted in one call at most, so that the library works while a busy turn goes on. Measured
 # from 4 to 256: fewer make more calls, more leave the library idle meanwhile.
 MOST_GATHERED = 32
+# How many receivers are kept to be used again.
+MOST_SPARE = 256
 # From how many bytes on a transfer takes longer than handing it over, and its result back.
 LARGE = 65536
 # How many operations under way are no sign that work is: servers and pipes wait for long.
@@ -47,9 +52,11 @@ LAST_PATIENCE = 5.0
 BYTES_HEADER = bytes.__basicsize__ - 1
 
 _EVENT = struct.Struct(_abi.Event.FORMAT)
+_NO_INLINE = _abi.SL_OPTION_NO_INLINE
 _REQUEST_SIZE = ctypes.sizeof(_abi.Request)
 _pack_request = struct.Struct(_abi.Request.FORMAT).pack
-_pack_into = struct.Struct(_abi.Request.FORMAT).pack_into
+# The first twelve fields, up to the deadline: what comes after them stays 0 here.
+_pack_into = struct.Struct(_abi.Request.FORMAT[:12]).pack_into
 
 # These calls are short and never block, so they keep the interpreter's lock: giving it up could cost the event loop's
 # thread a whole switch interval (5 ms) each time where another thread computes.
@@ -73,7 +80,7 @@ Finish = Callable[[Any, int, int], Any]
 
 
 class Receiver(Protocol):
-    """What gets the outcome of an operation: an asyncio.Future, or what behaves like one."""
+    """What gets the outcome of an operation."""
 
     def set_result(self, value: Any, /) -> None:
         """The operation has succeeded. Raises where nobody wants it any more."""
@@ -86,6 +93,19 @@ class Receiver(Protocol):
 
     def cancelled(self) -> bool:
         """Says whether nobody wants the outcome."""
+
+
+class Outcome(Receiver, Protocol):
+    """Gets the outcome for a task that awaits it: the real end of the operation, also where the task is cancelled,
+    which cancels the operation.
+    """
+
+    # The operation's, set by `Host.call`, and what is done with a value that the task does not get any more.
+    token: int
+    salvage: Optional[Callable[[Any], object]]
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """Waits for it. Called once, without delay."""
 
 
 # An operation under way: who gets its outcome, how its value is made, from what (which also keeps the memory alive),
@@ -203,10 +223,14 @@ class Host:
 
     # Public methods for subclasses and the modules of this package; nothing here is for programs.
 
+    # The class of its outcomes (see Outcome), which are made with the host.
+    outcome: Type[Any]
+
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.table: Dict[int, Entry] = {}
         self.watching = False
+        self._flush_is_due = False
         self._token = engine.enter(self) << 40
         # What this turn has gathered, and how many.
         self._batch = Batch(self._token)
@@ -214,6 +238,10 @@ class Host:
         # Batches that the library had no room for, oldest first.
         self._waiting: Deque[Batch] = deque()
         self._records: Deque[Record] = deque()
+        # How the tasks go on whose outcomes have come: a context, and what to call in it with which argument.
+        self.woken: Deque[Tuple[Any, ...]] = deque()
+        # Receivers whose tasks have gone on: to make new ones would take longer.
+        self.spare: Deque[Any] = deque(maxlen=MOST_SPARE)
         buffer = (_abi.Event * CAPACITY)()
         view = memoryview(buffer).cast("B")
         self._requests = bytearray(MOST_GATHERED * _REQUEST_SIZE)
@@ -243,11 +271,14 @@ class Host:
         """Ends that."""
         raise NotImplementedError
 
+    def resume(self) -> bool:
+        """Has the tasks go on at once whose outcomes have come; False where they go on in the next turn."""
+        return False
+
     # Submitting.
 
-    def begin(
+    def call(
         self,
-        receiver: Receiver,
         kind: int,
         target: int,
         buffer: int = 0,
@@ -260,24 +291,34 @@ class Host:
         keep: Any = None,
         name: Any = None,
         salvage: Optional[Callable[[Any], object]] = None,
-    ) -> int:
-        """Puts an operation into this turn's batch, and returns its token."""
-        # A deadline of 0 would be none.
-        deadline = 0 if timeout is None else nanoseconds("timeout", timeout) or 1
-        token = self._token
-        index = self._gathered
-        if index == 0:
-            self.soon(self.flush)
-            self._batch = Batch(token)
-        # The first of a turn may be carried out on this thread, which saves the hand-over. Beside many others the
+        receiver: Any = None,
+    ) -> Any:
+        """Puts an operation into this turn's batch, and returns its receiver: something that the task which calls this
+        has to await next, where no other one is given.
+
+        salvage: called with the value where nobody gets it, since the operation was faster than its cancellation, and
+        with the number of bytes where it was cancelled on its way.
+        """
+        if receiver is None:
+            spare = self.spare
+            receiver = spare.pop() if spare else self.outcome(self)
+            receiver.salvage = salvage
+        token, index = self._token, self._gathered
+        # The first of a batch may be carried out on this thread, which saves the hand-over. Beside many others the
         # library's thread works while this one goes on; but with a large transfer it pays to help.
-        options = _abi.SL_OPTION_NO_INLINE if index or (length < LARGE and len(self.table) > FEW) else 0
-        # Straight into memory that the library reads.
-        where = index * _REQUEST_SIZE
+        if index:
+            options = _NO_INLINE
+        else:
+            options = _NO_INLINE if length < LARGE and len(self.table) > FEW else 0
+            self._batch = Batch(token)
+            if not self._flush_is_due:
+                self.soon(self.flush)
+                self._flush_is_due = True
         try:
+            # Straight into memory that the library reads. A deadline of 0 would be none.
             _pack_into(
                 self._requests,
-                where,
+                index * _REQUEST_SIZE,
                 _REQUEST_SIZE,
                 kind,
                 target,
@@ -289,21 +330,24 @@ class Host:
                 0,
                 options,
                 token,
-                deadline,
-                0,
-                0,
+                0 if timeout is None else nanoseconds("timeout", timeout) or 1,
             )
         except struct.error as error:
             raise _out_of_range(error) from None
+        receiver.token = token
         self.table[token] = (receiver, finish, keep, name, self._batch, salvage)
         self._token = token + 1
-        self._gathered = index + 1
-        if index + 1 == MOST_GATHERED:
+        self._gathered = index = index + 1
+        if index == MOST_GATHERED:
             self._submit_gathered()
-        return token
+        return receiver
 
     def flush(self) -> None:
         """Submits what this turn has gathered, and takes what has ended already."""
+        self._flush_is_due = False
+        if self.watching and not (self._gathered or self._waiting):
+            # `take` has done so, after the tasks that it had go on.
+            return
         self._submit_gathered()
         if not self.watching and self.table:
             self.watch()
@@ -383,17 +427,12 @@ class Host:
 
     def take(self) -> None:
         """Takes events that have come, and gives everybody theirs. Never blocks. What is left brings it back."""
-        records = self._records
         idle = not self.table
+        until = perf_counter() + TURN
         try:
-            # One call into C from the queue to the deque, so that no signal handler's exception can come between.
-            records.extend(
-                itertools.chain.from_iterable(
-                    map(_EVENT.iter_unpack, map(self._views.__getitem__, map(_poll, *self._poll_arguments)))
-                )
-            )
-            if records:
-                self._deliver()
+            while self._take_some() and perf_counter() < until:
+                pass
+            self._submit_gathered()
             if self._waiting:
                 self._submit_waiting()
             if idle and self.watching and len(self.engine.hosts) > 1:
@@ -404,8 +443,27 @@ class Host:
             # The loop is closed: the interpreter ends.
             pass
         finally:
-            if records:
+            if self._records or self.woken:
                 self.soon(self.take)
+
+    def _take_some(self) -> bool:
+        """Does so once; False where there is no more just now, or the tasks have to go on first."""
+        records = self._records
+        # One call into C from the queue to the deque, so that no signal handler's exception can come between.
+        records.extend(
+            itertools.chain.from_iterable(
+                map(_EVENT.iter_unpack, map(self._views.__getitem__, map(_poll, *self._poll_arguments)))
+            )
+        )
+        if records:
+            self._deliver()
+        if self.woken:
+            return self.resume()
+        if self._gathered:
+            # What the submission itself carries out has ended when it returns.
+            self._submit_gathered()
+            return True
+        return False
 
     def _deliver(self) -> None:
         """Gives each event to its operation."""
@@ -439,13 +497,14 @@ class Host:
             return
         host._records.append(record)
         try:
-            host.soon_from_elsewhere(host._deliver)
+            host.soon_from_elsewhere(host.take)
         except RuntimeError:
             host.disown()
 
     def disown(self) -> None:
         """The event loop has ended: nobody wants what comes. Any thread."""
         with _lock:
+            self.spare.clear()
             for token, entry in self.table.items():
                 self.table[token] = (NOBODY, *entry[1:])
             self._deliver()

@@ -13,11 +13,14 @@ import sys
 import threading
 import weakref
 from asyncio import CancelledError
-from typing import TYPE_CHECKING, Any, Callable, Dict, Generator, Optional, Protocol, TypeVar, Union, cast
+from collections import deque
+from contextvars import Context
+from itertools import islice, starmap
+from typing import TYPE_CHECKING, Any, Callable, Dict, Generator, Optional, Protocol, Tuple, TypeVar, Union, cast
 
 from .. import _abi, errors
 from . import _engine
-from ._engine import Engine, Entry, Finish, Host, Receiver
+from ._engine import Engine, Host, Receiver
 
 if TYPE_CHECKING:
     import trio
@@ -66,8 +69,158 @@ def is_under_way(salvage: Callable[[Any], object]) -> bool:
 # --- asyncio
 
 
+# What an outcome goes through: the operation is under way; it has ended, well or not; or its task waits no longer,
+# whatever comes.
+_PENDING, _SUCCEEDED, _FAILED, _LEFT = range(4)
+
+
+class _AsyncioOutcome:
+    """What asyncio's tasks need of a future (see asyncio.isfuture), and not more, for every operation needs one.
+
+    When it has come, its task is among those that the host resumes. Where the task is cancelled, it waits on for the
+    end of the operation. (That may happen anywhere in here, in a signal handler: so all the rest of it comes soon.)
+    """
+
+    __slots__ = (
+        "_asyncio_future_blocking",
+        "get_loop",
+        "token",
+        "salvage",
+        "_host",
+        "_state",
+        "_value",
+        "_stopped",
+        "_context",
+        "_function",
+    )
+
+    # For the task that awaits it.
+
+    def __init__(self, host: Host) -> None:
+        self.get_loop = cast(AsyncioHost, host).loop
+        self.token = 0
+        self._host = host
+        self._asyncio_future_blocking = True
+        self._state = _PENDING
+        # Once the task has been cancelled: the arguments of the exception.
+        self._stopped: Optional[Tuple[Any, ...]] = None
+        self.salvage: Optional[Callable[[Any], object]] = None
+        self._value: Any = None
+        self._context: Optional[Context] = None
+        self._function: Optional[Callable[[Any], object]] = None
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        if self._state == _PENDING:
+            try:
+                yield self
+            except BaseException:
+                # The task was cancelled after the operation had ended, or it is destroyed.
+                if self._state == _PENDING:
+                    self._host.drop(self.token)
+                else:
+                    self._salvage_value()
+                raise
+        value = self._value
+        if self._state == _SUCCEEDED and self._stopped is None:
+            # As it was made, to be used again.
+            self._asyncio_future_blocking = True
+            self._state = _PENDING
+            self.salvage = self._value = self._context = self._function = None
+            self._host.spare.append(self)
+            return value
+        try:
+            if self._stopped is None:
+                raise value
+            self._salvage_value()
+            raise CancelledError(*self._stopped)
+        finally:
+            # An error has its frames, and these would have the error.
+            del self, value
+
+    def add_done_callback(self, function: Callable[[Any], object], *, context: Context) -> None:
+        """Notes how the task goes on, and in which context. Called once, when it begins to wait."""
+        self._context = context
+        self._function = function
+
+    # The task looks here for an error before it goes on; but `__await__` raises it.
+    result = type(None)
+
+    def cancel(self, msg: Any = None) -> bool:
+        """The task is cancelled. So the operation is, and its end is waited for; not any more the second time."""
+        if self._state != _PENDING:
+            return False
+        if self._stopped is None:
+            self._stopped = () if msg is None else (msg,)
+            self._host.soon(self._stop)
+        else:
+            self._host.soon(self._leave)
+        return True
+
+    def _stop(self) -> None:
+        self._host.cancel(self.token)
+        if self._host.woken:
+            # It has ended by that.
+            self._host.take()
+
+    def _leave(self) -> None:
+        if self._state == _PENDING:
+            self._state = _LEFT
+            self._wake()
+            self._host.take()
+
+    def _salvage_value(self) -> None:
+        """Does with the value what is to be done where nobody gets it; also with what was done before it failed."""
+        if self.salvage is None:
+            return
+        if self._state == _SUCCEEDED:
+            self.salvage(self._value)
+        elif getattr(self._value, "done", 0):
+            self.salvage(cast(errors.Error, self._value).done)
+
+    # For the host.
+
+    def set_result(self, value: Any, /) -> None:
+        """The operation has succeeded."""
+        if self._state == _PENDING and self._function is not None:
+            # As below. (Nearly all come this way.)
+            self._value = value
+            self._state = _SUCCEEDED
+            self._host.woken.append((self._context, self._function, self))
+        else:
+            self._end(_SUCCEEDED, value)
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """The operation has failed."""
+        self._end(_FAILED, error)
+
+    def done(self) -> bool:
+        """Says whether it has ended, or nobody wants it."""
+        return self._state != _PENDING
+
+    def cancelled(self) -> bool:
+        """Says whether nobody wants it."""
+        return self._state == _LEFT
+
+    def _end(self, state: int, value: Any) -> None:
+        if self._state != _PENDING:
+            # Perhaps after an interrupt that came before the task was to be resumed.
+            if self._state != _LEFT and not any(waiting[2] is self for waiting in self._host.woken):
+                self._wake()
+            raise RuntimeError("it has its outcome")
+        self._value = value
+        self._state = state
+        self._wake()
+
+    def _wake(self) -> None:
+        # Where it has ended before the task waits for it, that will not.
+        if self._function is not None:
+            self._host.woken.append((self._context, self._function, self))
+
+
 class AsyncioHost(Host):
     """An event loop of asyncio's kind."""
+
+    outcome = _AsyncioOutcome
 
     def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
         # Held weakly: what is here must not keep an event loop alive that nobody uses any more.
@@ -109,84 +262,19 @@ class AsyncioHost(Host):
         """Something to wait for."""
         return self._loop().create_future()
 
-    async def call(
-        self,
-        kind: int,
-        target: int,
-        buffer: int = 0,
-        length: int = 0,
-        offset: int = 0,
-        flags: int = 0,
-        mode: int = 0,
-        timeout: Optional[float] = None,
-        finish: Optional[Finish] = None,
-        keep: Any = None,
-        name: Any = None,
-        salvage: Optional[Callable[[Any], object]] = None,
-    ) -> Any:
-        """Carries out one operation, and waits for its end; also where the task is cancelled, which cancels it.
-
-        salvage: called with the value where the operation was faster than its cancellation, and with the number of
-        bytes where it was cancelled on its way.
-        """
-        future: asyncio.Future[Any] = asyncio.Future(loop=self.loop())
-        token = self.begin(
-            future, kind, target, buffer, length, offset, flags, mode, timeout, finish, keep, name, salvage
-        )
-        # From now on the operation alone holds the memory; frames of errors would for as long as these live.
-        del keep
-        try:
-            return await future
-        except CancelledError:
-            await self._stop(token, future, salvage)
-            raise
-        except GeneratorExit:
-            self._drop(token, future, salvage)
-            raise
-
-    async def _stop(self, token: int, future: asyncio.Future[Any], salvage: Optional[Callable[[Any], object]]) -> None:
-        """Cancels an operation whose task is cancelled, and waits for its end or a second cancellation."""
-        entry = self.table.get(token)
-        if entry is None:
-            salvage_from(future, salvage)
-            return
-        last = self._loop().create_future()
-        self.table[token] = cast(Entry, (last, *entry[1:]))
-        # For the reason given in `call`.
-        del entry
-        self.cancel(token)
-        try:
-            await last
-        except GeneratorExit:
-            self._drop(token, last, salvage)
-            raise
-        except CancelledError:
-            # Once more. Where it has not ended until now, `settle` does the rest.
-            salvage_from(last, salvage)
-            raise
-        except Exception:
-            pass  # What it failed with is of no interest any more.
-        salvage_from(last, salvage)
-
-    def _drop(self, token: int, future: asyncio.Future[Any], salvage: Optional[Callable[[Any], object]]) -> None:
-        """The task is destroyed."""
-        if token in self.table:
-            self.drop(token)
-        else:
-            salvage_from(future, salvage)
-
-
-def salvage_from(future: asyncio.Future[Any], salvage: Optional[Callable[[Any], object]]) -> None:
-    """Does with a value what is to be done where nobody gets it; also with what was done before it failed."""
-    if not future.done() or future.cancelled():
-        return
-    error = future.exception()
-    if salvage is None:
-        return
-    if error is None:
-        salvage(future.result())
-    elif getattr(error, "done", 0):
-        salvage(cast(errors.Error, error).done)
+    def resume(self) -> bool:
+        woken, loop = self.woken, self._loop()
+        if asyncio.current_task(loop) is not None or loop.get_debug() or hasattr(loop, "_nest_patched"):
+            # A task cannot go on inside of another. In its debug mode, asyncio says which one is slow. And a task that
+            # runs the event loop inside of it, as nest_asyncio lets it, would keep this callback from being called.
+            while woken:
+                context, function, outcome = woken.popleft()
+                loop.call_soon(function, outcome, context=context)
+            return False
+        # What call_soon would do in the next turn. One call into C from the deque to the task, so that no signal
+        # handler's exception can come between.
+        deque(starmap(Context.run, islice(iter(woken.popleft, None), len(woken))), 0)
+        return True
 
 
 class _Watcher:
@@ -241,8 +329,95 @@ def _enter_asyncio(loop: asyncio.AbstractEventLoop) -> AsyncioHost:
 # --- trio
 
 
+class _TrioWaiter:
+    """What a task of trio's waits for, and gives up where it is cancelled."""
+
+    __slots__ = ("_task", "_value", "_error", "_waits", "_done", "_cancelled")
+
+    def __init__(self) -> None:
+        import trio
+
+        self._task: trio.lowlevel.Task = trio.lowlevel.current_task()
+        self._value: Any = None
+        self._error: Optional[BaseException] = None
+        self._waits = self._done = self._cancelled = False
+
+    def set_result(self, value: Any, /) -> None:
+        self._end()
+        self._value = value
+
+    def set_exception(self, error: BaseException, /) -> None:
+        self._end()
+        self._error = error
+
+    def done(self) -> bool:
+        return self._done
+
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def _end(self) -> None:
+        import trio
+
+        if self._done:
+            raise RuntimeError("it has its outcome")
+        self._done = True
+        if self._waits:
+            trio.lowlevel.reschedule(self._task)
+
+    def _abort(self, raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
+        import trio
+
+        self._done = self._cancelled = True
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        import trio
+
+        if not self._done:
+            self._waits = True
+            yield from trio.lowlevel.wait_task_rescheduled(self._abort).__await__()
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+class _TrioOutcome(_TrioWaiter):
+    """Waits for the real end of an operation, also where the task is cancelled, which cancels the operation."""
+
+    __slots__ = ("token", "salvage", "_host", "_raise_cancel")
+
+    def __init__(self, host: Host) -> None:
+        super().__init__()
+        self.token = 0
+        self.salvage: Optional[Callable[[Any], object]] = None
+        self._host = host
+        self._raise_cancel: Optional[Callable[[], Any]] = None
+
+    def _abort(self, raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
+        import trio
+
+        self._raise_cancel = raise_cancel
+        self._host.cancel(self.token)
+        return trio.lowlevel.Abort.FAILED
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        try:
+            return (yield from super().__await__())
+        except errors.Cancelled as error:
+            if self._raise_cancel is None or error.done:
+                raise
+            # Nothing has happened: as if it had never been asked for.
+            return self._raise_cancel()
+        except GeneratorExit:
+            self._host.drop(self.token)
+            raise
+
+
 class TrioHost(Host):
     """A run of trio's."""
+
+    outcome = _TrioOutcome
 
     def __init__(self, engine: Engine, token: trio.lowlevel.TrioToken) -> None:
         self.trio_token = token
@@ -297,115 +472,6 @@ class TrioHost(Host):
     def waiter(self) -> Waiter:
         """Something to wait for."""
         return _TrioWaiter()
-
-    async def call(
-        self,
-        kind: int,
-        target: int,
-        buffer: int = 0,
-        length: int = 0,
-        offset: int = 0,
-        flags: int = 0,
-        mode: int = 0,
-        timeout: Optional[float] = None,
-        finish: Optional[Finish] = None,
-        keep: Any = None,
-        name: Any = None,
-        salvage: Optional[Callable[[Any], object]] = None,
-    ) -> Any:
-        """Carries out one operation, and waits for its end; also where the task is cancelled, which cancels it.
-
-        Where it was faster than its cancellation, its value is returned, and the cancellation comes at the next
-        checkpoint.
-        """
-        receiver = _TrioReceiver(self)
-        receiver._token = self.begin(
-            receiver, kind, target, buffer, length, offset, flags, mode, timeout, finish, keep, name, salvage
-        )
-        # As on asyncio.
-        del keep
-        return await receiver
-
-
-class _TrioWaiter:
-    """What a task of trio's waits for, and gives up where it is cancelled."""
-
-    __slots__ = ("_task", "_value", "_error", "_done", "_cancelled")
-
-    def __init__(self) -> None:
-        import trio
-
-        self._task: trio.lowlevel.Task = trio.lowlevel.current_task()
-        self._value: Any = None
-        self._error: Optional[BaseException] = None
-        self._done = self._cancelled = False
-
-    def set_result(self, value: Any, /) -> None:
-        self._end()
-        self._value = value
-
-    def set_exception(self, error: BaseException, /) -> None:
-        self._end()
-        self._error = error
-
-    def done(self) -> bool:
-        return self._done
-
-    def cancelled(self) -> bool:
-        return self._cancelled
-
-    def _end(self) -> None:
-        import trio
-
-        if self._done:
-            raise RuntimeError("it has its outcome")
-        self._done = True
-        trio.lowlevel.reschedule(self._task)
-
-    def _abort(self, raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
-        import trio
-
-        self._done = self._cancelled = True
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        import trio
-
-        yield from trio.lowlevel.wait_task_rescheduled(self._abort).__await__()
-        if self._error is not None:
-            raise self._error
-        return self._value
-
-
-class _TrioReceiver(_TrioWaiter):
-    """Waits for the real end of an operation, also where the task is cancelled, which cancels the operation."""
-
-    __slots__ = ("_host", "_token", "_raise_cancel")
-
-    def __init__(self, host: TrioHost) -> None:
-        super().__init__()
-        self._host = host
-        self._token = 0
-        self._raise_cancel: Optional[Callable[[], Any]] = None
-
-    def _abort(self, raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
-        import trio
-
-        self._raise_cancel = raise_cancel
-        self._host.cancel(self._token)
-        return trio.lowlevel.Abort.FAILED
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        try:
-            return (yield from super().__await__())
-        except errors.Cancelled as error:
-            if self._raise_cancel is None or error.done:
-                raise
-            # Nothing has happened: as if it had never been asked for.
-            return self._raise_cancel()
-        except GeneratorExit:
-            self._host.drop(self._token)
-            raise
 
 
 AnyHost = Union[AsyncioHost, TrioHost]

@@ -15,7 +15,7 @@ import os
 from typing import Any, Awaitable, Callable, Optional, Tuple, Union
 
 from .. import _abi, errors
-from ._hosts import salvage_from, trio_runs
+from ._hosts import trio_runs
 
 Function = Callable[..., Any]
 Arguments = Tuple[Any, ...]
@@ -70,7 +70,8 @@ class AsyncioReadiness:
 
     def salvage(self, waiter: Any, salvage: Callable[[Any], object]) -> None:
         """Does this with what has come for a task that was cancelled at the same time."""
-        salvage_from(waiter, salvage)
+        if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+            salvage(waiter.result())
 
     def release(self, then: Callable[[], None]) -> None:
         """Stops for good where nobody waits, and then does this. Any thread."""

@@ -61,7 +61,9 @@ class Server:
             self._nursery_manager = trio.open_nursery()
             self._nursery = await self._nursery_manager.__aenter__()
         for listener in self._listeners:
-            current().begin(_Acceptor(self), _abi.SL_TCP_ACCEPT, listener, flags=_abi.SL_MULTISHOT, salvage=discard)
+            current().call(
+                _abi.SL_TCP_ACCEPT, listener, flags=_abi.SL_MULTISHOT, salvage=discard, receiver=_Acceptor(self)
+            )
         return self
 
     async def __aexit__(
@@ -178,7 +180,7 @@ class Server:
 class _Acceptor:
     """Receives the connections of one listener."""
 
-    __slots__ = ("_server", "_last", "_done")
+    __slots__ = ("token", "_server", "_last", "_done")
 
     def __init__(self, server: Server) -> None:
         self._server = server

@@ -177,15 +177,14 @@ class ReadMany(AsyncIterator[Tuple[P, Outcome]], Generic[P]):
                 return
             for path in self._paths:
                 encoded = encode_path(path)
-                arrival = _Arrival(self, self._begun, path)
-                host.begin(
-                    arrival,
+                host.call(
                     _abi.SL_PATH_READ,
                     target,
                     id(encoded) + BYTES_HEADER,
                     finish=copied,
                     keep=encoded,
                     name=path,
+                    receiver=_Arrival(self, self._begun, path),
                 )
                 self._begun += 1
                 break
@@ -214,7 +213,7 @@ class ReadMany(AsyncIterator[Tuple[P, Outcome]], Generic[P]):
 class _Arrival(Generic[P]):
     """Receives one of the files."""
 
-    __slots__ = ("_owner", "_number", "_path", "_done")
+    __slots__ = ("token", "_owner", "_number", "_path", "_done")
 
     def __init__(self, owner: ReadMany[P], number: int, path: P) -> None:
         self._owner = owner

@@ -1,0 +1,171 @@
+"""How tasks go on when the engine under sideloop.aio has what they wait for: at once and in turn."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, Awaitable, Callable, List
+
+import pytest
+
+import sideloop
+from conftest import PATIENCE, Run, on_trio, run_on_asyncio, run_python
+from sideloop import _abi, aio
+from sideloop.aio import _engine, _hosts
+
+Function = Callable[[], Awaitable[Any]]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file with known contents."""
+    path = tmp_path / "file"
+    path.write_bytes(b"known")
+    return path
+
+
+async def all_of(functions: List[Function]) -> List[Any]:
+    """What they return or raise, run at the same time."""
+    outcomes: List[Any] = [None] * len(functions)
+
+    async def run(index: int) -> None:
+        try:
+            outcomes[index] = await functions[index]()
+        except sideloop.Error as error:
+            outcomes[index] = error
+
+    if on_trio():
+        import trio
+
+        async with trio.open_nursery() as nursery:
+            for index in range(len(functions)):
+                nursery.start_soon(run, index)
+    else:
+        await asyncio.gather(*map(run, range(len(functions))))
+    return outcomes
+
+
+def test_refused_before_they_wait(run: Run, path: Path) -> None:
+    """A batch that is full is submitted by the task that fills it: its own operation may be refused there."""
+
+    async def main() -> None:
+        file = await aio.open(path, "rb", buffering=0)
+        # The library does not know it any more; the package does.
+        assert _engine._close(file._id, None, None) == 0
+        count = 3 * _engine.MOST_GATHERED
+        outcomes = await all_of([lambda: file.pread(5, 0)] * count)
+        assert [type(outcome) for outcome in outcomes] == [sideloop.StaleError] * count
+        with pytest.raises(sideloop.StaleError):
+            await file.close()
+
+    run(main)
+
+
+def test_others_have_their_turn(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the time of a turn is over, what else the event loop has to do comes next."""
+    monkeypatch.setattr(_engine, "TURN", 0.0)
+    since_the_last_turn: List[int] = [0]
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        most = 0
+        ended = False
+
+        def turn() -> None:
+            nonlocal most
+            most = max(most, since_the_last_turn[0])
+            since_the_last_turn[0] = 0
+            if not ended:
+                loop.call_soon(turn)
+
+        async def read() -> None:
+            for _ in range(20):
+                assert await aio.read_file(path) == b"known"
+                since_the_last_turn[0] += 1
+
+        loop.call_soon(turn)
+        await asyncio.gather(*(read() for _ in range(4 * _engine.CAPACITY)))
+        ended = True
+        assert 0 < most <= _engine.CAPACITY
+
+    run_on_asyncio(main)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_kinds_of_tasks(path: Path, debug: bool) -> None:
+    """Those that the interpreter has written in Python, and in asyncio's debug mode."""
+
+    async def read(count: int) -> int:
+        for _ in range(count):
+            assert await aio.read_file(path) == b"known"
+        with pytest.raises(FileNotFoundError):
+            await aio.read_file(f"{path}.none")
+        return count
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        kinds: List[Any] = [asyncio.Task, asyncio.tasks._PyTask]  # type: ignore[attr-defined]
+        tasks = [kind(read(count), loop=loop) for count in range(20) for kind in kinds]
+        assert await asyncio.gather(*tasks) == [count for count in range(20) for _ in kinds]
+        endless = [kind(read(1 << 30), loop=loop) for kind in kinds]
+        await asyncio.sleep(0.0)
+        for task in endless:
+            task.cancel("for a reason")
+        for outcome in await asyncio.gather(*endless, return_exceptions=True):
+            assert isinstance(outcome, asyncio.CancelledError)
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE), debug=debug)
+
+
+NESTED = """
+import asyncio, sys
+import nest_asyncio
+from sideloop import aio
+
+nest_asyncio.apply()
+
+
+async def read(count):
+    for _ in range(count):
+        assert await aio.read_file(sys.argv[1]) == b"known"
+
+
+async def nest(depth):
+    await read(1)
+    if depth:
+        asyncio.get_running_loop().run_until_complete(nest(depth - 1))
+    await read(1)
+
+
+async def main():
+    await asyncio.gather(*(read(30) for _ in range(100)), *(nest(3) for _ in range(3)))
+
+
+asyncio.run(main())
+print("done")
+"""
+
+
+def test_event_loops_inside_of_tasks(path: Path) -> None:
+    """With nest_asyncio a task may run the event loop further: others go on meanwhile."""
+    done = run_python(NESTED, str(path))
+    assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
+
+
+def test_what_a_task_has_got_is_not_held() -> None:
+    """Neither by the receiver that is kept to be used again, nor while the task goes on."""
+
+    freed: List[bool] = []
+
+    class Told:
+        def __del__(self) -> None:
+            freed.append(True)
+
+    async def main() -> None:
+        host = _hosts.current()
+        value = await host.call(_abi.SL_NOP, host.engine.id, finish=lambda *_: Told())
+        assert not freed
+        del value
+        assert freed == [True]
+
+    run_on_asyncio(main)
