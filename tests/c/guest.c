@@ -149,6 +149,9 @@ int main(void)
     for (int number = 1; number < 65; number++) {
         sigaction(number, NULL, &actions[number]);
     }
+    // The system fills in only as much as it has signals.
+    memset(&mask, 0, sizeof mask);
+    memset(&after, 0, sizeof after);
     CHECK_IS(pthread_sigmask(SIG_SETMASK, NULL, &mask), 0);
     // The process dies of it if one arrives.
     CHECK(actions[SIGPIPE].sa_handler == SIG_DFL);
