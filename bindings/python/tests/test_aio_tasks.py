@@ -61,6 +61,72 @@ def test_refused_before_they_wait(run: Run, path: Path) -> None:
     run(main)
 
 
+def test_refused_with_nothing_else_to_come(path: Path) -> None:
+    """Nor do they wait for the events of others."""
+
+    async def main() -> None:
+        file = await aio.open(path, "rb", buffering=0)
+        host = _hosts.current()
+        assert _engine._close(file._id, None, None) == 0
+        while host.table or host._flush_is_due:
+            await asyncio.sleep(0)
+        with pytest.raises(ValueError, match="timeout"):
+            await file.pread(5, 0, timeout=-1)
+        await asyncio.sleep(0)
+        outcomes = await all_of([lambda: file.pread(5, 0)] * _engine.MOST_GATHERED)
+        assert {type(outcome) for outcome in outcomes} == {sideloop.StaleError}
+        with pytest.raises(sideloop.StaleError):
+            await file.close()
+
+    run_on_asyncio(main)
+
+
+DESTROYED = """
+import asyncio, gc, sys
+from sideloop import aio
+from sideloop.aio import _engine
+
+path, pack, left = sys.argv[1], _engine._pack_into, [3]
+
+
+def pack_and_collect(*arguments):
+    pack(*arguments)
+    left[0] -= 1
+    if not left[0]:
+        gc.collect()
+
+
+async def forgotten():
+    async with aio.open(path, "rb", buffering=0):
+        opened.set_result(None)
+        await asyncio.get_running_loop().create_future()
+
+
+async def main():
+    global opened
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda *_: None)
+    opened = loop.create_future()
+    gc.collect()
+    gc.disable()
+    loop.create_task(forgotten())
+    await opened
+    async with aio.open(path, "wb", buffering=0) as file:
+        writes = [loop.create_task(file.pwrite(b"%d;" % number, 2 * number)) for number in range(4)]
+        _engine._pack_into = pack_and_collect
+        print(await asyncio.gather(*writes))
+
+
+asyncio.run(main())
+"""
+
+
+def test_tasks_destroyed_while_another_begins(path: Path) -> None:
+    """The last words of a task that nobody has any more, in the midst of another call, leave that call alone."""
+    done = run_python(DESTROYED, str(path))
+    assert (done.stdout, path.read_bytes()) == ("[2, 2, 2, 2]\n", b"0;1;2;3;")
+
+
 def test_others_have_their_turn(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the time of a turn is over, what else the event loop has to do comes next."""
     monkeypatch.setattr(_engine, "TURN", 0.0)

@@ -233,7 +233,7 @@ class Host:
         self._flush_is_due = False
         self._token = engine.enter(self) << 40
         # What this turn has gathered, and how many.
-        self._batch = Batch(self._token)
+        self._batch: Optional[Batch] = None
         self._gathered = 0
         # Batches that the library had no room for, oldest first.
         self._waiting: Deque[Batch] = deque()
@@ -303,61 +303,72 @@ class Host:
             spare = self.spare
             receiver = spare.pop() if spare else self.outcome(self)
             receiver.salvage = salvage
-        token, index = self._token, self._gathered
-        # The first of a batch may be carried out on this thread, which saves the hand-over. Beside many others the
-        # library's thread works while this one goes on; but with a large transfer it pays to help.
-        if index:
-            options = _NO_INLINE
-        else:
-            options = _NO_INLINE if length < LARGE and len(self.table) > FEW else 0
-            self._batch = Batch(token)
-            if not self._flush_is_due:
-                self.soon(self.flush)
-                self._flush_is_due = True
-        try:
-            # Straight into memory that the library reads. A deadline of 0 would be none.
-            _pack_into(
-                self._requests,
-                index * _REQUEST_SIZE,
-                _REQUEST_SIZE,
-                kind,
-                target,
-                buffer,
-                length,
-                offset,
-                flags,
-                mode,
-                0,
-                options,
-                token,
-                0 if timeout is None else nanoseconds("timeout", timeout) or 1,
-            )
-        except struct.error as error:
-            raise _out_of_range(error) from None
-        receiver.token = token
-        self.table[token] = (receiver, finish, keep, name, self._batch, salvage)
+        # A deadline of 0 would be none.
+        deadline = 0 if timeout is None else nanoseconds("timeout", timeout) or 1
+        while True:
+            batch = self._batch or self._begin_batch()
+            entry = (receiver, finish, keep, name, batch, salvage)
+            # The first of a batch may be carried out on this thread, which saves the hand-over. Beside many others the
+            # library's thread works while this one goes on; but with a large transfer it pays to help.
+            options = _NO_INLINE if self._gathered or (length < LARGE and len(self.table) > FEW) else 0
+            token, index = self._token, self._gathered
+            try:
+                # Straight into memory that the library reads.
+                _pack_into(
+                    self._requests,
+                    index * _REQUEST_SIZE,
+                    _REQUEST_SIZE,
+                    kind,
+                    target,
+                    buffer,
+                    length,
+                    offset,
+                    flags,
+                    mode,
+                    0,
+                    options,
+                    token,
+                    deadline,
+                )
+            except struct.error as error:
+                raise _out_of_range(error) from None
+            # The garbage collector may have destroyed tasks meanwhile, whose last words were calls of this.
+            if self._gathered == index and self._batch is batch:
+                break
+        self.table[token] = entry
         self._token = token + 1
         self._gathered = index = index + 1
+        receiver.token = token
         if index == MOST_GATHERED:
             self._submit_gathered()
         return receiver
 
+    def _begin_batch(self) -> Batch:
+        batch = Batch(self._token)
+        if not self._flush_is_due:
+            self.soon(self.flush)
+            self._flush_is_due = True
+        if self._batch is None:
+            batch.first = self._token
+            self._batch = batch
+        return self._batch
+
     def flush(self) -> None:
         """Submits what this turn has gathered, and takes what has ended already."""
         self._flush_is_due = False
-        if self.watching and not (self._gathered or self._waiting):
+        left = self._gathered or self._waiting or self._records or self.woken
+        self._submit_gathered()
+        if self.watching and not left:
             # `take` has done so, after the tasks that it had go on.
             return
-        self._submit_gathered()
         if not self.watching and self.table:
             self.watch()
             self.watching = True
         self.take()
 
     def _submit_gathered(self) -> None:
-        count, self._gathered = self._gathered, 0
-        if count:
-            batch = self._batch
+        count, batch, self._gathered, self._batch = self._gathered, self._batch, 0, None
+        if count and batch is not None:
             batch.ops = (ctypes.c_uint64 * count)()
             accepted = 0
             if not self._waiting:
@@ -381,16 +392,19 @@ class Host:
                 status = _submit(self.engine.id, bytes(requests), len(requests) // _REQUEST_SIZE, where)
                 if status == _abi.SL_ERR_AGAIN:
                     return
+                token = batch.first + batch.accepted
+                count = max(status, 1)
+                del requests[: count * _REQUEST_SIZE]
+                batch.accepted += count
                 if status < 0:
-                    self._refuse(batch, status)
-                    status = 1
-                del requests[: status * _REQUEST_SIZE]
-                batch.accepted += status
-            self._waiting.popleft()
+                    self._refuse(token, status)
+            # Who was told of a refusal may have been here meanwhile.
+            if self._waiting and self._waiting[0] is batch:
+                self._waiting.popleft()
 
-    def _refuse(self, batch: Batch, status: int) -> None:
-        """Ends an operation that the library has refused: the first of those that are left."""
-        entry = self.table.pop(batch.first + batch.accepted, None)
+    def _refuse(self, token: int, status: int) -> None:
+        """Ends an operation that the library has refused."""
+        entry = self.table.pop(token, None)
         if entry is not None and not entry[0].done():
             entry[0].set_exception(errors.last(status, entry[3]))
 
@@ -422,6 +436,9 @@ class Host:
             self.table[token] = (NOBODY, *entry[1:])
             with contextlib.suppress(RuntimeError):
                 self.cancel(token)
+                if self.woken:
+                    # Others have been refused by that.
+                    self.soon(self.take)
 
     # Taking events.
 

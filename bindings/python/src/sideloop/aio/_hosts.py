@@ -7,6 +7,7 @@ _engine.py and the modules that submit operations, on that thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import sys
@@ -273,7 +274,8 @@ class AsyncioHost(Host):
             return False
         # What call_soon would do in the next turn. One call into C from the deque to the task, so that no signal
         # handler's exception can come between.
-        deque(starmap(Context.run, islice(iter(woken.popleft, None), len(woken))), 0)
+        with contextlib.suppress(IndexError):  # Of tasks that nest_asyncio.apply() was called in.
+            deque(starmap(Context.run, islice(iter(woken.popleft, None), len(woken))), 0)
         return True
 
 

@@ -21,7 +21,7 @@ from .. import _abi, buffers, errors
 from .._library import library
 from ..resources import Address, format_address
 from ._engine import BYTES_HEADER, copied, discard, engine, nothing
-from ._hosts import current, trio_runs
+from ._hosts import current, is_under_way, trio_runs
 from ._lock import Lock
 from ._readiness import Readiness, of_here
 
@@ -113,15 +113,7 @@ class Stream:
                     data = self._cut(len(view))
                     view[: len(data)] = data
                     return len(data)
-                # Where the task is cancelled twice, the operation has the memory for longer than this.
-                own = memoryview(view)
-                count = await self._obtain(
-                    self._socket.recv_into,
-                    (view, 0, _AT_ONCE),
-                    timeout,
-                    (buffers.address(view), len(view), None, own),
-                    lambda count: self._put_back(bytes(own[:count])),
-                )
+                count = await self._obtain_into(view, timeout)
                 if self._ahead:
                     data = self._after_what_is_ahead(bytes(view[:count]), len(view))
                     view[: len(data)] = data
@@ -342,6 +334,30 @@ class Stream:
             readiness.salvage(waiting, salvage)
             raise
 
+    async def _obtain_into(self, view: memoryview, timeout: Optional[float]) -> int:
+        """Likewise, into memory of the program's."""
+        # Where the task is cancelled twice, the operation has that for longer than this.
+        own = memoryview(view)
+
+        def put_back(count: int) -> None:
+            self._put_back(bytes(own[:count]))
+            own.release()
+
+        try:
+            count = await self._obtain(
+                self._socket.recv_into,
+                (view, 0, _AT_ONCE),
+                timeout,
+                (buffers.address(view), len(view), None, own),
+                put_back,
+            )
+        except BaseException:
+            if not is_under_way(put_back):
+                own.release()
+            raise
+        own.release()
+        return count
+
     def _enter(self) -> Optional[Readiness]:
         """How tasks of the event loop that runs here wait."""
         # They may have waited for their turn meanwhile.
@@ -356,7 +372,11 @@ class Stream:
     async def _send_rest(self, view: Any, sent: int, timeout: Optional[float]) -> None:
         """Has the engine send what the system had no room for."""
 
+        counted = False
+
         def count(more: int) -> None:
+            nonlocal counted
+            counted = True
             self._cut_short = sent + more if 0 < sent + more < len(view) else None
 
         where = id(view) + BYTES_HEADER if type(view) is bytes else buffers.address(view)
@@ -370,7 +390,7 @@ class Stream:
                 await _trio_checkpoint()
             raise
         except BaseException:
-            if self._cut_short is None:
+            if not counted:
                 count(0)
             if any(entry[2] is keep for entry in current().table.values()):
                 # Cancelled twice: it is not known yet.
