@@ -18,7 +18,7 @@ esac
 use_debian_rust
 clang=/usr/lib/llvm-22
 need clang-22=$clang/bin/clang \
-    libclang-rt-22-dev=$clang/lib/clang/22/lib/linux/libclang_rt.$runtime-x86_64.a \
+    libclang-rt-22-dev=$clang/lib/clang/22/lib/linux/libclang_rt.$runtime-x86_64.a llvm-22=llvm-symbolizer-22 \
     util-linux=setarch g++=g++ binutils=ld
 
 target=x86_64-unknown-linux-gnu
