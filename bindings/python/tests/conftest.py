@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Awaitable, Callable, Dict, Iterator, Tuple
+from typing import Any, Awaitable, Callable, Dict, Iterator, List, Tuple
 
 import pytest
 
@@ -174,6 +174,56 @@ def on_trio() -> bool:
 
 
 RUNS = {"asyncio": run_on_asyncio, "uvloop": run_on_uvloop, "trio": run_on_trio}
+
+
+class Tasks:
+    """Runs coroutines at the same time, on whichever event loop; leaving it waits for them."""
+
+    def __init__(self) -> None:
+        self._tasks: List[asyncio.Task[Any]] = []
+        self._nursery: Any = None
+        self._manager: Any = None
+
+    async def __aenter__(self) -> Tasks:
+        if on_trio():
+            import trio
+
+            self._manager = trio.open_nursery()
+            self._nursery = await self._manager.__aenter__()
+        return self
+
+    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        if self._manager is not None:
+            await self._manager.__aexit__(kind, error, traceback)
+            return
+        if error is not None:
+            for task in self._tasks:
+                task.cancel()
+        outcomes = await asyncio.gather(*self._tasks, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+
+    def start(self, function: Callable[..., Awaitable[Any]], *arguments: Any) -> Callable[[], object]:
+        """Begins one, and says how to cancel it."""
+        if self._nursery is not None:
+            import trio
+
+            scope = trio.CancelScope()
+
+            async def within() -> None:
+                with scope:
+                    await function(*arguments)
+
+            self._nursery.start_soon(within)
+            return scope.cancel
+
+        async def whole() -> None:
+            await function(*arguments)
+
+        task = asyncio.get_running_loop().create_task(whole())
+        self._tasks.append(task)
+        return task.cancel
 
 
 @pytest.fixture(params=list(RUNS))

@@ -9,7 +9,7 @@ from typing import Any, Awaitable, Callable, List
 import pytest
 
 import sideloop
-from conftest import PATIENCE, Run, on_trio, run_on_asyncio, run_python
+from conftest import PATIENCE, Run, Tasks, run_on_asyncio, run_python
 from sideloop import _abi, aio
 from sideloop.aio import _engine, _hosts
 
@@ -34,14 +34,9 @@ async def all_of(functions: List[Function]) -> List[Any]:
         except sideloop.Error as error:
             outcomes[index] = error
 
-    if on_trio():
-        import trio
-
-        async with trio.open_nursery() as nursery:
-            for index in range(len(functions)):
-                nursery.start_soon(run, index)
-    else:
-        await asyncio.gather(*map(run, range(len(functions))))
+    async with Tasks() as tasks:
+        for index in range(len(functions)):
+            tasks.start(run, index)
     return outcomes
 
 
@@ -77,6 +72,21 @@ def test_refused_with_nothing_else_to_come(path: Path) -> None:
         assert {type(outcome) for outcome in outcomes} == {sideloop.StaleError}
         with pytest.raises(sideloop.StaleError):
             await file.close()
+
+    run_on_asyncio(main)
+
+
+def test_a_batch_that_stays_empty(path: Path) -> None:
+    """It does not keep the next one from being submitted."""
+
+    async def main() -> None:
+        async with aio.open(path, "rb", buffering=0) as file:
+            # In a turn of its own, not within the call that takes the events.
+            await asyncio.sleep(0)
+            with pytest.raises(ValueError, match="out of range"):
+                await file.pread(5, 1 << 70)
+            await asyncio.sleep(0)
+            assert len(await file.pread(5, 0)) == 5
 
     run_on_asyncio(main)
 
@@ -220,7 +230,6 @@ def test_event_loops_inside_of_tasks(path: Path) -> None:
 
 def test_what_a_task_has_got_is_not_held() -> None:
     """Neither by the receiver that is kept to be used again, nor while the task goes on."""
-
     freed: List[bool] = []
 
     class Told:

@@ -504,9 +504,14 @@ def _pack(
             work,
         )
     except struct.error as error:
-        if "not an integer" in str(error):
-            raise TypeError("an argument that must be an integer is none") from None
-        raise ValueError("a number is out of range") from None
+        raise out_of_range(error) from None
+
+
+def out_of_range(error: struct.error) -> Exception:
+    """What a program is told whose argument could not be written into a request."""
+    if "not an integer" in str(error):
+        return TypeError("an argument that must be an integer is none")
+    return ValueError("a number is out of range")
 
 
 def _nothing() -> None:

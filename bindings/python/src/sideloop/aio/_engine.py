@@ -29,7 +29,7 @@ from typing import Any, Callable, Deque, Dict, Generator, Optional, Protocol, Tu
 
 from .. import _abi, errors
 from .._library import library
-from ..engine import nanoseconds
+from ..engine import nanoseconds, out_of_range
 
 # How many events are taken in one call, before their tasks go on.
 CAPACITY = 24
@@ -104,6 +104,8 @@ class Outcome(Receiver, Protocol):
     token: int
     salvage: Optional[Callable[[Any], object]]
 
+    def __init__(self, host: Host) -> None: ...
+
     def __await__(self) -> Generator[Any, Any, Any]:
         """Waits for it. Called once, without delay."""
 
@@ -168,9 +170,9 @@ class Batch:
 
     __slots__ = ("requests", "first", "accepted", "ops")
 
-    def __init__(self, first: int) -> None:
+    def __init__(self) -> None:
         # The token of the first; the others follow it.
-        self.first = first
+        self.first = 0
         self.accepted = 0
         # The ids of those that are accepted.
         self.ops: Any = None
@@ -223,8 +225,8 @@ class Host:
 
     # Public methods for subclasses and the modules of this package; nothing here is for programs.
 
-    # The class of its outcomes (see Outcome), which are made with the host.
-    outcome: Type[Any]
+    # What a task awaits.
+    outcome: Type[Outcome]
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -297,7 +299,7 @@ class Host:
         has to await next, where no other one is given.
 
         salvage: called with the value where nobody gets it, since the operation was faster than its cancellation, and
-        with the number of bytes where it was cancelled on its way.
+        with the number of bytes where it was cancelled on its way. receiver: gets the operation's number as `token`.
         """
         if receiver is None:
             spare = self.spare
@@ -331,7 +333,7 @@ class Host:
                     deadline,
                 )
             except struct.error as error:
-                raise _out_of_range(error) from None
+                raise out_of_range(error) from None
             # The garbage collector may have destroyed tasks meanwhile, whose last words were calls of this.
             if self._gathered == index and self._batch is batch:
                 break
@@ -344,10 +346,11 @@ class Host:
         return receiver
 
     def _begin_batch(self) -> Batch:
-        batch = Batch(self._token)
+        batch = Batch()
         if not self._flush_is_due:
             self.soon(self.flush)
             self._flush_is_due = True
+        # A task that was destroyed meanwhile may have begun one.
         if self._batch is None:
             batch.first = self._token
             self._batch = batch
@@ -367,6 +370,7 @@ class Host:
         self.take()
 
     def _submit_gathered(self) -> None:
+        """Submits what this turn has gathered, after what waits, as far as the library has room."""
         count, batch, self._gathered, self._batch = self._gathered, self._batch, 0, None
         if count and batch is not None:
             batch.ops = (ctypes.c_uint64 * count)()
@@ -422,12 +426,14 @@ class Host:
         elif token in self.table:
             # The library has no room for it, and now it needs none; but what is to be closed must be.
             where = (index - batch.accepted) * _REQUEST_SIZE
-            if _abi.Request.from_buffer_copy(batch.requests, where).kind == _abi.SL_CLOSE:
-                return
-            del self.table[token]
-            batch.requests[where : where + _REQUEST_SIZE] = _nop(self.engine.id)
-            if not entry[0].done():
-                entry[0].set_exception(errors.make(_abi.SL_ERR_CANCELLED))
+            if _abi.Request.from_buffer_copy(batch.requests, where).kind != _abi.SL_CLOSE:
+                del self.table[token]
+                batch.requests[where : where + _REQUEST_SIZE] = _nop(self.engine.id)
+                if not entry[0].done():
+                    entry[0].set_exception(errors.make(_abi.SL_ERR_CANCELLED))
+        if self.woken:
+            # It has ended by that, or others were refused.
+            self.soon(self.take)
 
     def drop(self, token: int) -> None:
         """Nobody will ever want the outcome of this operation."""
@@ -436,9 +442,6 @@ class Host:
             self.table[token] = (NOBODY, *entry[1:])
             with contextlib.suppress(RuntimeError):
                 self.cancel(token)
-                if self.woken:
-                    # Others have been refused by that.
-                    self.soon(self.take)
 
     # Taking events.
 
@@ -450,8 +453,6 @@ class Host:
             while self._take_some() and perf_counter() < until:
                 pass
             self._submit_gathered()
-            if self._waiting:
-                self._submit_waiting()
             if idle and self.watching and len(self.engine.hosts) > 1:
                 # It was woken by the events of others.
                 self.unwatch()
@@ -554,12 +555,6 @@ def settle(entry: Entry, result: int, detail: int, flags: int, os_error: int, da
 
 def _nop(loop: int) -> bytes:
     return _pack_request(_REQUEST_SIZE, _abi.SL_NOP, loop, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-
-
-def _out_of_range(error: struct.error) -> Exception:
-    if "not an integer" in str(error):
-        return TypeError("an argument that must be an integer is none")
-    return ValueError("a number is out of range")
 
 
 _engine: Optional[Engine] = None

@@ -152,16 +152,10 @@ class _AsyncioOutcome:
             return False
         if self._stopped is None:
             self._stopped = () if msg is None else (msg,)
-            self._host.soon(self._stop)
+            self._host.soon(lambda: self._host.cancel(self.token))
         else:
             self._host.soon(self._leave)
         return True
-
-    def _stop(self) -> None:
-        self._host.cancel(self.token)
-        if self._host.woken:
-            # It has ended by that.
-            self._host.take()
 
     def _leave(self) -> None:
         if self._state == _PENDING:

@@ -89,13 +89,13 @@ class Stream:
                 return self._cut(max_bytes)
             readiness = self._readiness
             if readiness is None or not readiness.is_here():
-                data = await self._fetch(max_bytes, timeout)
+                data: bytes = await self._fetch(max_bytes, timeout)
                 return self._after_what_is_ahead(data, max_bytes) if self._ahead else data
             # As in `_fetch`: most receives come this way, and each coroutine that another awaits costs time.
             waiting = readiness.receive(self._socket.recv, (max_bytes, _AT_ONCE), timeout)
             try:
-                received: bytes = await waiting
-                return received
+                data = await waiting
+                return data
             except BaseException:
                 readiness.salvage(waiting, self._put_back)
                 raise
@@ -371,7 +371,6 @@ class Stream:
 
     async def _send_rest(self, view: Any, sent: int, timeout: Optional[float]) -> None:
         """Has the engine send what the system had no room for."""
-
         counted = False
 
         def count(more: int) -> None:
@@ -380,9 +379,8 @@ class Stream:
             self._cut_short = sent + more if 0 < sent + more < len(view) else None
 
         where = id(view) + BYTES_HEADER if type(view) is bytes else buffers.address(view)
-        keep = (view,)
         try:
-            await self._carry_out(_abi.SL_STREAM_SEND, timeout, (where + sent, len(view) - sent, None, keep), count)
+            await self._carry_out(_abi.SL_STREAM_SEND, timeout, (where + sent, len(view) - sent, None, view), count)
         except errors.Error as error:
             count(error.done)
             error.done += sent
@@ -392,7 +390,7 @@ class Stream:
         except BaseException:
             if not counted:
                 count(0)
-            if any(entry[2] is keep for entry in current().table.values()):
+            if is_under_way(count):
                 # Cancelled twice: it is not known yet.
                 self._cut_short = sent
             raise
