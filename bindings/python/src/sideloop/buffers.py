@@ -50,6 +50,10 @@ _release_buffer = ctypes.pythonapi.PyBuffer_Release
 _release_buffer.argtypes, _release_buffer.restype = (POINTER(_PyBuffer),), None
 _SIMPLE = 0
 _pack_slice = struct.Struct(_abi.Slice.FORMAT).pack
+# All the memory that a process can have: a slice of it is a copy, for which no foreign function need be called. Where
+# addresses have 32 bits, half of it has no index.
+_memory: Any = (ctypes.c_char * sys.maxsize).from_address(0)
+_MEMORY_HAS_INDICES = sys.maxsize > 1 << 32
 
 
 def address(view: Union[memoryview, bytes]) -> int:
@@ -60,6 +64,12 @@ def address(view: Union[memoryview, bytes]) -> int:
     where: int = raw.buf or 1
     _release_buffer(ctypes.byref(raw))
     return where
+
+
+def copy(where: int, length: int) -> bytes:
+    """What stands in memory that is not Python's."""
+    copied: bytes = _memory[where : where + length] if _MEMORY_HAS_INDICES else ctypes.string_at(where, length)
+    return copied
 
 
 def pin(buffer: Buffer, writable: bool) -> memoryview:

@@ -60,7 +60,8 @@ _OPEN_FLAGS = {
 
 
 # As os.fsencode has it, less the two calls into Python that this takes each time.
-_PATH_ENCODING = ("utf-8",) if os.name == "nt" else (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+_ENCODING = "utf-8" if os.name == "nt" else sys.getfilesystemencoding()
+_ENCODE_ERRORS = "strict" if os.name == "nt" else sys.getfilesystemencodeerrors()
 
 
 def open_flags(mode: str) -> int:
@@ -74,8 +75,12 @@ def open_flags(mode: str) -> int:
 def encode_path(path: Path) -> bytes:
     """A path as the library has it: the system's bytes, and UTF-8 on Windows."""
     plain = os.fspath(path)
-    encoded = plain.encode(*_PATH_ENCODING) if isinstance(plain, str) else plain
-    if b"\0" in encoded:
+    if isinstance(plain, str):
+        # Looked through faster than bytes; and no encoding of paths makes a NUL of anything else.
+        has_nul, encoded = "\0" in plain, plain.encode(_ENCODING, _ENCODE_ERRORS)
+    else:
+        has_nul, encoded = b"\0" in plain, plain
+    if has_nul:
         raise ValueError("a path cannot hold a NUL")
     return encoded
 

@@ -27,7 +27,7 @@ from collections import deque
 from time import perf_counter
 from typing import Any, Callable, Deque, Dict, Generator, Optional, Protocol, Tuple, Type
 
-from .. import _abi, errors
+from .. import _abi, buffers, errors
 from .._library import library
 from ..engine import nanoseconds, out_of_range
 
@@ -53,6 +53,7 @@ BYTES_HEADER = bytes.__basicsize__ - 1
 
 _EVENT = struct.Struct(_abi.Event.FORMAT)
 _NO_INLINE = _abi.SL_OPTION_NO_INLINE
+_LENT, _MORE = _abi.SL_EVENT_LENT, _abi.SL_EVENT_MORE
 _REQUEST_SIZE = ctypes.sizeof(_abi.Request)
 _pack_request = struct.Struct(_abi.Request.FORMAT).pack
 # The first twelve fields, up to the deadline: what comes after them stays 0 here.
@@ -142,8 +143,7 @@ def new_bytes(length: int) -> bytes:
 
 def copied(_keep: Any, result: int, data: int) -> bytes:
     """A copy of lent memory."""
-    made: bytes = _make_bytes(data, result) if data else b""
-    return made
+    return buffers.copy(data, result) if data else b""
 
 
 def filled(keep: bytes, result: int, _data: int) -> bytes:
@@ -233,6 +233,8 @@ class Host:
         self.table: Dict[int, Entry] = {}
         self.watching = False
         self._flush_is_due = False
+        # This turn has filled a batch already.
+        self._is_burst = False
         self._token = engine.enter(self) << 40
         # What this turn has gathered, and how many.
         self._batch: Optional[Batch] = None
@@ -311,8 +313,9 @@ class Host:
             batch = self._batch or self._begin_batch()
             entry = (receiver, finish, keep, name, batch, salvage)
             # The first of a batch may be carried out on this thread, which saves the hand-over. Beside many others the
-            # library's thread works while this one goes on; but with a large transfer it pays to help.
-            options = _NO_INLINE if self._gathered or (length < LARGE and len(self.table) > FEW) else 0
+            # library's thread works while this one goes on; but with a large transfer it pays to help, once a turn.
+            hand_over = self._gathered or (len(self.table) > FEW and (length < LARGE or self._is_burst))
+            options = _NO_INLINE if hand_over else 0
             token, index = self._token, self._gathered
             try:
                 # Straight into memory that the library reads.
@@ -342,6 +345,7 @@ class Host:
         self._gathered = index = index + 1
         receiver.token = token
         if index == MOST_GATHERED:
+            self._is_burst = True
             self._submit_gathered()
         return receiver
 
@@ -358,7 +362,7 @@ class Host:
 
     def flush(self) -> None:
         """Submits what this turn has gathered, and takes what has ended already."""
-        self._flush_is_due = False
+        self._flush_is_due = self._is_burst = False
         left = self._gathered or self._waiting or self._records or self.woken
         self._submit_gathered()
         if self.watching and not left:
@@ -493,15 +497,17 @@ class Host:
                 self._deliver_foreign(records[0])
             else:
                 try:
-                    if result < 0 or flags:
+                    if result < 0:
                         settle(entry, result, detail, flags, os_error, data)
                     else:
                         # What nearly all come to, without the rest of `settle`.
                         finish = entry[1]
                         entry[0].set_result(result if finish is None else finish(entry[2], result, data))
+                        if flags & _LENT:
+                            _release(detail)
                 except Exception:
                     settle(entry, result, detail, flags, os_error, data)
-                if not flags & _abi.SL_EVENT_MORE:
+                if not flags & _MORE:
                     del table[token]
             records.popleft()
 
@@ -510,7 +516,7 @@ class Host:
         token = record[0]
         host = self.engine.hosts.get(token >> 40)
         if host is None or host is self or token not in host.table:
-            if record[5] & _abi.SL_EVENT_LENT:
+            if record[5] & _LENT:
                 _release(record[3])
             return
         host._records.append(record)
@@ -549,7 +555,7 @@ def settle(entry: Entry, result: int, detail: int, flags: int, os_error: int, da
     except Exception as error:  # Out of memory, for one.
         if not receiver.done():
             receiver.set_exception(error)
-    if flags & _abi.SL_EVENT_LENT:
+    if flags & _LENT:
         _release(detail)
 
 

@@ -40,14 +40,9 @@ async def read_file(path: Path, *, timeout: Optional[float] = None) -> bytes:
     """Reads a whole file."""
     encoded = encode_path(path)
     try:
+        where = id(encoded) + BYTES_HEADER
         data: bytes = await current().call(
-            _abi.SL_PATH_READ,
-            engine().id,
-            id(encoded) + BYTES_HEADER,
-            timeout=timeout,
-            finish=copied,
-            keep=encoded,
-            name=path,
+            _abi.SL_PATH_READ, engine().id, where, 0, 0, 0, 0, timeout, copied, encoded, path
         )
     except SystemFailure as error:
         if error.status != _abi.SL_ERR_NO_BUFFERS:
