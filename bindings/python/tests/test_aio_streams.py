@@ -11,6 +11,7 @@ import contextlib
 import gc
 import os
 import random
+import select
 import socket
 import struct
 import sys
@@ -409,6 +410,29 @@ def test_cancelled_sends_of_nothing_change_nothing(run: Run) -> None:
                 await turns(5)
                 assert await server.receive_exactly(MUCH) == positions(0, MUCH)
             assert client.cut_short is None
+            await client.send_all(b"next")
+            assert await server.receive_exactly(4) == b"next"
+
+    run(main)
+
+
+def test_a_send_that_ends_before_it_is_cancelled_is_whole(run: Run) -> None:
+    async def main() -> None:
+        async with pair() as (client, server):
+            wake = _hosts.current().engine.descriptor
+            async with Tasks() as tasks:
+                cancel = tasks.start(client.send_all, positions(0, MUCH))
+                await turns(5)
+                while select.select([wake], [], [], 0)[0]:
+                    await turns(1)
+                # The event loop stands still meanwhile: the task does not hear of its end.
+                received = bytearray()
+                while len(received) < MUCH:
+                    assert select.select([server._socket], [], [], PATIENCE)[0]
+                    received += server._socket.recv(1 << 20)
+                assert select.select([wake], [], [], PATIENCE)[0]
+                cancel()
+            assert received == positions(0, MUCH) and client.cut_short is None
             await client.send_all(b"next")
             assert await server.receive_exactly(4) == b"next"
 
