@@ -793,6 +793,25 @@ def test_unix_sockets(run: Run, tmp_path: Path) -> None:
 # Servers.
 
 
+def test_a_connection_that_comes_after_the_last_is_closed(run: Run) -> None:
+    """Another event loop's thread may have taken its event, and hand it over late."""
+
+    async def main() -> None:
+        async def handle(stream: aio.Stream) -> None:
+            raise AssertionError
+
+        async with aio.start_server(handle, "127.0.0.1", 0) as server:
+            table = _hosts.current().table
+            (token,) = table
+            # As if the listener's last event had been taken.
+            entry = table.pop(token)
+            async with await aio.connect("127.0.0.1", server.port) as client:
+                assert await client.receive(timeout=PATIENCE) == b""
+            table[token] = entry
+
+    run(main)
+
+
 def test_a_thousand_connections(run: Run) -> None:
     resource = pytest.importorskip("resource", reason="this system does not tell its limits")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

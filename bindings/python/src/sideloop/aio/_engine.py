@@ -54,6 +54,8 @@ BYTES_HEADER = bytes.__basicsize__ - 1
 _EVENT = struct.Struct(_abi.Event.FORMAT)
 _NO_INLINE = _abi.SL_OPTION_NO_INLINE
 _LENT, _MORE = _abi.SL_EVENT_LENT, _abi.SL_EVENT_MORE
+# The operations whose results are to be closed.
+_OPENING = (_abi.SL_FILE_OPEN, _abi.SL_TCP_CONNECT, _abi.SL_TCP_ACCEPT)
 _REQUEST_SIZE = ctypes.sizeof(_abi.Request)
 _pack_request = struct.Struct(_abi.Request.FORMAT).pack
 # The first twelve fields, up to the deadline: what comes after them stays 0 here.
@@ -513,11 +515,14 @@ class Host:
 
     def _deliver_foreign(self, record: Record) -> None:
         """Hands an event over to its host. Where that has ended, the operation is dealt with here."""
-        token = record[0]
+        token, result, _, detail, kind, flags, _, _ = record
         host = self.engine.hosts.get(token >> 40)
         if host is None or host is self or token not in host.table:
-            if record[5] & _LENT:
-                _release(record[3])
+            # One that came before the operation's last one, by way of another thread, which took longer.
+            if flags & _LENT:
+                _release(detail)
+            elif kind in _OPENING and result > 0:
+                discard(result)
             return
         host._records.append(record)
         try:
