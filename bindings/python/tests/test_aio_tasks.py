@@ -10,7 +10,7 @@ import pytest
 
 import sideloop
 from conftest import PATIENCE, Run, Tasks, run_on_asyncio, run_python
-from sideloop import _abi, aio
+from sideloop import _abi, aio, buffers
 from sideloop.aio import _engine, _hosts
 
 Function = Callable[[], Awaitable[Any]]
@@ -74,6 +74,31 @@ def test_refused_with_nothing_else_to_come(path: Path) -> None:
             await file.close()
 
     run_on_asyncio(main)
+
+
+@pytest.mark.parametrize("length", [_engine.LARGE, _engine.LARGE - 1])
+def test_a_burst_carries_out_one_itself(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    """The rest of the turn is not to wait for the others."""
+    path = tmp_path / "large"
+    path.write_bytes(bytes(length))
+    requests: List[_abi.Request] = []
+
+    original = _engine._submit
+
+    def submit(loop: int, address: int, count: int, ops: int) -> Any:
+        requests.extend((_abi.Request * count).from_buffer_copy(buffers.copy(address, count * _engine._REQUEST_SIZE)))
+        return original(loop, address, count, ops)
+
+    async def main() -> None:
+        async with aio.open(path, "rb", buffering=0) as file:
+            monkeypatch.setattr(_engine, "_submit", submit)
+            count = 3 * _engine.MOST_GATHERED
+            assert await all_of([lambda: file.pread(length, 0)] * count) == [bytes(length)] * count
+            monkeypatch.undo()
+
+    run(main)
+    handed_over = [bool(request.options & _abi.SL_OPTION_NO_INLINE) for request in requests]
+    assert handed_over == [False] + [True] * (3 * _engine.MOST_GATHERED - 1)
 
 
 def test_a_batch_that_stays_empty(path: Path) -> None:
