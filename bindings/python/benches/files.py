@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import shutil
 import signal
@@ -18,11 +17,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence
 
 import plot
 import report
 import sideloop
+from machine import Machine
 from peers import OURS, PEERS, missing, version
 from report import Key, Results
 from works import EVENT_LOOPS, LARGE_FILE, LARGE_FILE_QUICK, LATENESS, LINE_SIZE, NO_LOOP, SMALL_SIZE, WORKS
@@ -116,7 +116,7 @@ def run(key: Key, folder: Path, options: argparse.Namespace) -> Dict[str, float]
     return figures
 
 
-def rounds(keys: Sequence[Key], folder: Path, options: argparse.Namespace) -> Results:
+def rounds(keys: Sequence[Key], folder: Path, options: argparse.Namespace, machine: Machine) -> Results:
     """All rounds. Who fails once is left out from then on, and has no figures."""
     results: Results = {key: [] for key in keys}
     left = list(keys)
@@ -125,6 +125,7 @@ def rounds(keys: Sequence[Key], folder: Path, options: argparse.Namespace) -> Re
         for place, key in enumerate(list(left)):
             if sys.stderr.isatty():
                 print(f"\rround {number + 1} of {options.rounds}: {place} of {len(left)}", end=" ", file=sys.stderr)
+            machine.settle()
             try:
                 results[key].append(run(key, folder, options))
             except RuntimeError as error:
@@ -136,39 +137,15 @@ def rounds(keys: Sequence[Key], folder: Path, options: argparse.Namespace) -> Re
     return results
 
 
-def load() -> str:
-    """How busy the machine is: figures of a busy one are worth less, and whoever reads them shall know."""
-    return f"{os.getloadavg()[0]:.1f}"
-
-
-def processor_time() -> Tuple[int, int]:
-    """For how long the processors have worked since the system's start, and for how long they had work while a
-    hypervisor gave them to others (proc_stat(5): user, nice, system, irq and softirq; steal). Zeros where nobody says.
-    """
-    try:
-        fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    except OSError:
-        return 0, 0
-    user, nice, system, _, _, irq, softirq, steal = fields
-    return user + nice + system + irq + softirq, steal
-
-
-def facts(options: argparse.Namespace, keys: Sequence[Key], before: Tuple[str, Tuple[int, int]]) -> Dict[str, Any]:
+def facts(options: argparse.Namespace, keys: Sequence[Key], machine: Machine) -> Dict[str, Any]:
     """What was measured where."""
-    load_before, (worked_before, stolen_before) = before
-    worked, stolen = processor_time()
-    worked, stolen = worked - worked_before, stolen - stolen_before
     with sideloop.Loop() as loop:
         driver = loop.driver
     return {
-        "processors": os.cpu_count(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
+        **machine.facts(),
         "driver": driver,
         "rounds": options.rounds,
         "quick": options.quick,
-        "load": [load_before, load()],
-        "stolen": stolen / max(worked + stolen, 1),
         "versions": {peer: version(PEERS[peer].package) for _, peer, _ in keys if PEERS[peer].package},
         "hosts": {host: version(host) for _, _, host in keys if host not in (NO_LOOP, "asyncio")},
     }
@@ -186,13 +163,13 @@ def main() -> int:
     # The input is removed also where this is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     keys = runs(options)
-    before = load(), processor_time()
-    print(f"-- {len(keys)} runs a round, {options.rounds} rounds, load {before[0]}", flush=True)
+    machine = Machine(0 if options.quick else options.rounds)
+    print(f"-- {len(keys)} runs a round, {options.rounds} rounds, load {machine.load_before}", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="input-", dir=options.out) as folder:
         make_input(Path(folder), options.quick)
-        results = rounds(keys, Path(folder), options)
-    known = facts(options, list(results), before)
+        results = rounds(keys, Path(folder), options, machine)
+    known = facts(options, list(results), machine)
     text = report.markdown(results, known)
     print("\n" + text)
     (options.out / "results.md").write_text(text, encoding="utf-8")

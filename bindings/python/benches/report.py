@@ -7,6 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+from machine import TWO
 from peers import OURS, PEERS
 from works import EVERY, GOALS, LATENESS, NO_LOOP, RATE, WORKS, Goal, Work
 
@@ -78,7 +79,9 @@ def markdown(results: Results, facts: Dict[str, Any]) -> str:
     pieces = [
         f"{facts['processors']} processors, Linux {facts['kernel']}, Python {facts['python']}, sideloop on "
         f"{facts['driver']}; {facts['rounds']} rounds; load {facts['load'][0]} before, {facts['load'][1]} after; "
-        f"{facts['stolen']:.0%} of the processors' time was stolen.\n"
+        f"{facts['stolen']:.0%} of the processors' time was stolen. When the runs began, two threads did "
+        f"{facts['parallelism']:.1f} times the work of one; "
+        f"less than {TWO} times before {facts['not parallel']:.0%} of them.\n"
     ]
     for work in WORKS:
         found = rows(results, work)
