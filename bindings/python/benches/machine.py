@@ -63,8 +63,8 @@ class Machine:
         self.load_before = load()
         self._time_before = processor_time()
         self._patience = PATIENCE_OF_A_ROUND * rounds
-        # What was found at the beginning of each run.
-        self._parallelism: List[float] = []
+        # What was found now, and at the beginning of each run.
+        self._parallelism: List[float] = [parallelism()]
 
     def settle(self) -> None:
         """Waits until two processors are two, but not for long: perhaps they never are."""

@@ -53,11 +53,9 @@ class Input:
 
     def cache(self) -> None:
         """Has the system read it all: it may have dropped since what nobody had read for a while."""
-        if self.kind in ("whole", "open"):
-            paths = self.paths
-        else:
-            paths = {"random": [self.large], "reads": [self.large], "lines": [self.lines]}.get(self.kind, [])
-        for path in paths:
+        large, lines = [self.large], [self.lines]
+        read = {"whole": self.paths, "open": self.paths, "random": large, "reads": large, "lines": lines}
+        for path in read.get(self.kind, []):
             with open(path, "rb", buffering=0) as file:
                 while file.read(1 << 20):
                     pass

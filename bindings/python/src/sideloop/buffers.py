@@ -10,7 +10,7 @@ import ctypes
 import struct
 import sys
 from ctypes import POINTER, c_char_p, c_int, c_ssize_t, c_void_p, py_object
-from typing import TYPE_CHECKING, Any, Iterable, List, Tuple, Union
+from typing import TYPE_CHECKING, Any, Iterable, List, Optional, Tuple, Union
 
 from . import _abi
 
@@ -66,8 +66,10 @@ def address(view: Union[memoryview, bytes]) -> int:
     return where
 
 
-def copy(where: int, length: int) -> bytes:
-    """What stands in memory that is not Python's."""
+def copy(where: Optional[int], length: int) -> bytes:
+    """What stands in memory that is not Python's; nothing where the address is NULL."""
+    if not where:
+        return b""
     copied: bytes = _memory[where : where + length] if _MEMORY_HAS_INDICES else ctypes.string_at(where, length)
     return copied
 

@@ -127,7 +127,7 @@ def nothing(result: int, data: Optional[int]) -> None:
 
 def lent(result: int, data: Optional[int]) -> bytes:
     """A copy of lent memory, so that it can go back at once."""
-    return buffers.copy(data, result) if data else b""
+    return buffers.copy(data, result)
 
 
 def decoded(name: bytes) -> str:

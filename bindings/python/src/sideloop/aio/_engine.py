@@ -145,7 +145,7 @@ def new_bytes(length: int) -> bytes:
 
 def copied(_keep: Any, result: int, data: int) -> bytes:
     """A copy of lent memory."""
-    return buffers.copy(data, result) if data else b""
+    return buffers.copy(data, result)
 
 
 def filled(keep: bytes, result: int, _data: int) -> bytes:
