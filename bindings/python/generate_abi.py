@@ -202,7 +202,7 @@ def write_structure(structure: Structure) -> Iterator[str]:
         yield f'        ("{f.name}", {f.ctype}),'
     yield "    ]"
     yield "    # The same for the struct module, padding at the end included."
-    yield f'    FORMAT = "{"".join(f.code for f in structure.fields)}0{widest}"'
+    yield f'    FORMAT = _format("{"".join(f.code for f in structure.fields)}0{widest}")'
 
 
 PROLOGUE = '''\
@@ -220,6 +220,11 @@ from typing import Any, Dict, Final, Optional, Tuple
 
 # A 64-bit argument. Where pointers are as wide, c_void_p takes any integer too, in half the time.
 _Word: Any = c_void_p if ctypes.sizeof(c_void_p) == 8 else c_uint64
+
+
+def _format(codes: str) -> str:
+    """A format for the struct module. Where a long is as wide as a long long, it takes half the time."""
+    return codes.replace("Q", "L").replace("q", "l") if ctypes.sizeof(ctypes.c_long) == 8 else codes
 
 
 class _Structure(ctypes.Structure):

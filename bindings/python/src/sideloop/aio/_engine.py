@@ -51,15 +51,17 @@ LAST_PATIENCE = 5.0
 # the interpreter itself makes them. (CPython; _library.py refuses others.)
 BYTES_HEADER = bytes.__basicsize__ - 1
 
-_EVENT = struct.Struct(_abi.Event.FORMAT)
+# An event without its operation's id.
+_EVENT = struct.Struct(_abi.Event.FORMAT[:2] + "8x" + _abi.Event.FORMAT[3:])
 _NO_INLINE = _abi.SL_OPTION_NO_INLINE
 _LENT, _MORE = _abi.SL_EVENT_LENT, _abi.SL_EVENT_MORE
 # The operations whose results are to be closed.
 _OPENING = (_abi.SL_FILE_OPEN, _abi.SL_TCP_CONNECT, _abi.SL_TCP_ACCEPT)
 _REQUEST_SIZE = ctypes.sizeof(_abi.Request)
+_MOST_BYTES = MOST_GATHERED * _REQUEST_SIZE
 _pack_request = struct.Struct(_abi.Request.FORMAT).pack
-# The first twelve fields, up to the deadline: what comes after them stays 0 here.
-_pack_into = struct.Struct(_abi.Request.FORMAT[:12]).pack_into
+# The first twelve fields, up to the deadline, without `deliver`: this and what comes after them are 0 here.
+_pack_into = struct.Struct(_abi.Request.FORMAT[:8] + "4x" + _abi.Request.FORMAT[9:12]).pack_into
 
 # These calls are short and never block, so they keep the interpreter's lock: giving it up could cost the event loop's
 # thread a whole switch interval (5 ms) each time where another thread computes.
@@ -238,19 +240,19 @@ class Host:
         # This turn has filled a batch already.
         self._is_burst = False
         self._token = engine.enter(self) << 40
-        # What this turn has gathered, and how many.
+        # What this turn has gathered, and where the next request goes.
         self._batch: Optional[Batch] = None
-        self._gathered = 0
+        self._place = 0
         # Batches that the library had no room for, oldest first.
         self._waiting: Deque[Batch] = deque()
         self._records: Deque[Record] = deque()
-        # How the tasks go on whose outcomes have come: a context, and what to call in it with which argument.
+        # How the tasks go on whose outcomes have come.
         self.woken: Deque[Tuple[Any, ...]] = deque()
         # Receivers whose tasks have gone on: to make new ones would take longer.
         self.spare: Deque[Any] = deque(maxlen=MOST_SPARE)
         buffer = (_abi.Event * CAPACITY)()
         view = memoryview(buffer).cast("B")
-        self._requests = bytearray(MOST_GATHERED * _REQUEST_SIZE)
+        self._requests = bytearray(_MOST_BYTES)
         self._requests_address = ctypes.addressof(ctypes.c_char.from_buffer(self._requests))
         self._views = {count: view[: count * _EVENT.size] for count in range(CAPACITY + 1)}
         self._poll_arguments = ((engine.id,), (ctypes.addressof(buffer),), (CAPACITY,))
@@ -308,7 +310,8 @@ class Host:
         if receiver is None:
             spare = self.spare
             receiver = spare.pop() if spare else self.outcome(self)
-            receiver.salvage = salvage
+            if salvage is not None:
+                receiver.salvage = salvage
         # A deadline of 0 would be none.
         deadline = 0 if timeout is None else nanoseconds("timeout", timeout) or 1
         while True:
@@ -316,14 +319,14 @@ class Host:
             entry = (receiver, finish, keep, name, batch, salvage)
             # The first of a batch may be carried out on this thread, which saves the hand-over. Beside many others the
             # library's thread works while this one goes on; but with a large transfer it pays to help, once a turn.
-            hand_over = self._gathered or (len(self.table) > FEW and (length < LARGE or self._is_burst))
-            options = _NO_INLINE if hand_over else 0
-            token, index = self._token, self._gathered
+            options, token, place = _NO_INLINE, self._token, self._place
+            if place == 0 and (len(self.table) <= FEW or (length >= LARGE and not self._is_burst)):
+                options = 0
             try:
                 # Straight into memory that the library reads.
                 _pack_into(
                     self._requests,
-                    index * _REQUEST_SIZE,
+                    place,
                     _REQUEST_SIZE,
                     kind,
                     target,
@@ -332,7 +335,6 @@ class Host:
                     offset,
                     flags,
                     mode,
-                    0,
                     options,
                     token,
                     deadline,
@@ -340,13 +342,13 @@ class Host:
             except struct.error as error:
                 raise out_of_range(error) from None
             # The garbage collector may have destroyed tasks meanwhile, whose last words were calls of this.
-            if self._gathered == index and self._batch is batch:
+            if self._place == place and self._batch is batch:
                 break
         self.table[token] = entry
         self._token = token + 1
-        self._gathered = index = index + 1
+        self._place = place = place + _REQUEST_SIZE
         receiver.token = token
-        if index == MOST_GATHERED:
+        if place == _MOST_BYTES:
             self._is_burst = True
             self._submit_gathered()
         return receiver
@@ -365,7 +367,7 @@ class Host:
     def flush(self) -> None:
         """Submits what this turn has gathered, and takes what has ended already."""
         self._flush_is_due = self._is_burst = False
-        left = self._gathered or self._waiting or self._records or self.woken
+        left = self._place or self._waiting or self._records or self.woken
         self._submit_gathered()
         if self.watching and not left:
             # `take` has done so, after the tasks that it had go on.
@@ -377,8 +379,9 @@ class Host:
 
     def _submit_gathered(self) -> None:
         """Submits what this turn has gathered, after what waits, as far as the library has room."""
-        count, batch, self._gathered, self._batch = self._gathered, self._batch, 0, None
-        if count and batch is not None:
+        place, batch, self._place, self._batch = self._place, self._batch, 0, None
+        if place and batch is not None:
+            count = place // _REQUEST_SIZE
             batch.ops = (ctypes.c_uint64 * count)()
             accepted = 0
             if not self._waiting:
@@ -388,7 +391,7 @@ class Host:
                     return
             # What refused them is found out again below.
             batch.accepted = max(accepted, 0)
-            batch.requests[:] = self._requests[batch.accepted * _REQUEST_SIZE : count * _REQUEST_SIZE]
+            batch.requests[:] = self._requests[batch.accepted * _REQUEST_SIZE : place]
             self._waiting.append(batch)
         self._submit_waiting()
 
@@ -483,7 +486,7 @@ class Host:
             self._deliver()
         if self.woken:
             return self.resume()
-        if self._gathered:
+        if self._place:
             # What the submission itself carries out has ended when it returns.
             self._submit_gathered()
             return True
@@ -493,10 +496,10 @@ class Host:
         """Gives each event to its operation."""
         records, table = self._records, self.table
         while records:
-            token, result, _, detail, _, flags, os_error, data = records[0]
+            token, result, detail, _, flags, os_error, data = record = records[0]
             entry = table.get(token)
             if entry is None:
-                self._deliver_foreign(records[0])
+                self._deliver_foreign(record)
             else:
                 try:
                     if result < 0:
@@ -505,17 +508,18 @@ class Host:
                         # What nearly all come to, without the rest of `settle`.
                         finish = entry[1]
                         entry[0].set_result(result if finish is None else finish(entry[2], result, data))
-                        if flags & _LENT:
+                        # (Mostly there are none, which is found out faster than which.)
+                        if flags and flags & _LENT:
                             _release(detail)
                 except Exception:
                     settle(entry, result, detail, flags, os_error, data)
-                if not flags & _MORE:
+                if not (flags and flags & _MORE):
                     del table[token]
             records.popleft()
 
     def _deliver_foreign(self, record: Record) -> None:
         """Hands an event over to its host. Where that has ended, the operation is dealt with here."""
-        token, result, _, detail, kind, flags, _, _ = record
+        token, result, detail, kind, flags, _, _ = record
         host = self.engine.hosts.get(token >> 40)
         if host is None or host is self or token not in host.table:
             # One that came before the operation's last one, by way of another thread, which took longer.

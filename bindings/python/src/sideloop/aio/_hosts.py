@@ -70,9 +70,12 @@ def is_under_way(salvage: Callable[[Any], object]) -> bool:
 # --- asyncio
 
 
-# What an outcome goes through: the operation is under way; it has ended, well or not; or its task waits no longer,
-# whatever comes.
-_PENDING, _SUCCEEDED, _FAILED, _LEFT = range(4)
+# What an outcome goes through: the operation is under way (None); it has ended, well or not; or its task waits no
+# longer, whatever comes.
+_SUCCEEDED, _FAILED, _LEFT = range(3)
+
+# How a task goes on: in which context, what to call in it, with which argument.
+Resumption = Tuple[Context, Callable[[Any], object], Any]
 
 
 class _AsyncioOutcome:
@@ -91,8 +94,7 @@ class _AsyncioOutcome:
         "_state",
         "_value",
         "_stopped",
-        "_context",
-        "_function",
+        "_resumption",
     )
 
     # For the task that awaits it.
@@ -102,31 +104,31 @@ class _AsyncioOutcome:
         self.token = 0
         self._host = host
         self._asyncio_future_blocking = True
-        self._state = _PENDING
+        self._state: Optional[int] = None
         # Once the task has been cancelled: the arguments of the exception.
         self._stopped: Optional[Tuple[Any, ...]] = None
         self.salvage: Optional[Callable[[Any], object]] = None
         self._value: Any = None
-        self._context: Optional[Context] = None
-        self._function: Optional[Callable[[Any], object]] = None
+        # From when the task waits until it goes on, for this is in it.
+        self._resumption: Optional[Resumption] = None
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        if self._state == _PENDING:
+        if self._state is None:
             try:
                 yield self
             except BaseException:
                 # The task was cancelled after the operation had ended, or it is destroyed.
-                if self._state == _PENDING:
+                if self._state is None:
                     self._host.drop(self.token)
                 else:
                     self._salvage_value()
+                self._resumption = None
                 raise
         value = self._value
         if self._state == _SUCCEEDED and self._stopped is None:
             # As it was made, to be used again.
             self._asyncio_future_blocking = True
-            self._state = _PENDING
-            self.salvage = self._value = self._context = self._function = None
+            self._state = self.salvage = self._value = self._resumption = None
             self._host.spare.append(self)
             return value
         try:
@@ -135,20 +137,20 @@ class _AsyncioOutcome:
             self._salvage_value()
             raise CancelledError(*self._stopped)
         finally:
+            self._resumption = None
             # An error has its frames, and these would have the error.
             del self, value
 
     def add_done_callback(self, function: Callable[[Any], object], *, context: Context) -> None:
         """Notes how the task goes on, and in which context. Called once, when it begins to wait."""
-        self._context = context
-        self._function = function
+        self._resumption = (context, function, self)
 
     # The task looks here for an error before it goes on; but `__await__` raises it.
     result = type(None)
 
     def cancel(self, msg: Any = None) -> bool:
         """The task is cancelled. So the operation is, and its end is waited for; not any more the second time."""
-        if self._state != _PENDING:
+        if self._state is not None:
             return False
         if self._stopped is None:
             self._stopped = () if msg is None else (msg,)
@@ -158,7 +160,7 @@ class _AsyncioOutcome:
         return True
 
     def _leave(self) -> None:
-        if self._state == _PENDING:
+        if self._state is None:
             self._state = _LEFT
             self._wake()
             self._host.take()
@@ -176,11 +178,11 @@ class _AsyncioOutcome:
 
     def set_result(self, value: Any, /) -> None:
         """The operation has succeeded."""
-        if self._state == _PENDING and self._function is not None:
+        if self._state is None and self._resumption is not None:
             # As below. (Nearly all come this way.)
             self._value = value
             self._state = _SUCCEEDED
-            self._host.woken.append((self._context, self._function, self))
+            self._host.woken.append(self._resumption)
         else:
             self._end(_SUCCEEDED, value)
 
@@ -190,16 +192,16 @@ class _AsyncioOutcome:
 
     def done(self) -> bool:
         """Says whether it has ended, or nobody wants it."""
-        return self._state != _PENDING
+        return self._state is not None
 
     def cancelled(self) -> bool:
         """Says whether nobody wants it."""
         return self._state == _LEFT
 
     def _end(self, state: int, value: Any) -> None:
-        if self._state != _PENDING:
+        if self._state is not None:
             # Perhaps after an interrupt that came before the task was to be resumed.
-            if self._state != _LEFT and not any(waiting[2] is self for waiting in self._host.woken):
+            if self._state != _LEFT and not any(resumption is self._resumption for resumption in self._host.woken):
                 self._wake()
             raise RuntimeError("it has its outcome")
         self._value = value
@@ -208,8 +210,8 @@ class _AsyncioOutcome:
 
     def _wake(self) -> None:
         # Where it has ended before the task waits for it, that will not.
-        if self._function is not None:
-            self._host.woken.append((self._context, self._function, self))
+        if self._resumption is not None:
+            self._host.woken.append(self._resumption)
 
 
 class AsyncioHost(Host):
