@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from pathlib import Path
 from typing import Any, Awaitable, Callable, List
 
@@ -12,6 +13,7 @@ import sideloop
 from conftest import PATIENCE, Run, Tasks, run_on_asyncio, run_python
 from sideloop import _abi, aio, buffers
 from sideloop.aio import _engine, _hosts
+from sideloop.aio._buffered import BUFFER_SIZE
 
 Function = Callable[[], Awaitable[Any]]
 
@@ -251,6 +253,25 @@ def test_event_loops_inside_of_tasks(path: Path) -> None:
     """With nest_asyncio a task may run the event loop further: others go on meanwhile."""
     done = run_python(NESTED, str(path))
     assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
+
+
+def test_what_was_read_stays(run: Run, tmp_path: Path) -> None:
+    """Memory is used again for other reads, at the same time and later, but never what a program has got."""
+    lengths = [0, 1, 4096, BUFFER_SIZE - 1, BUFFER_SIZE, BUFFER_SIZE + 1, 3 * BUFFER_SIZE] * 21
+    contents = [(b"%d," % index * length)[:length] for index, length in enumerate(lengths)]
+    for index, content in enumerate(contents):
+        (tmp_path / str(index)).write_bytes(content)
+
+    async def read(index: int) -> bytes:
+        async with aio.open(tmp_path / str(index), "rb") as file:
+            return await file.read(-1 if index % 2 else 4 * BUFFER_SIZE)
+
+    async def main() -> None:
+        functions: List[Function] = [functools.partial(read, index) for index in range(len(contents))]
+        got = [await all_of(functions) for _ in range(3)]
+        assert got == [contents] * 3
+
+    run(main)
 
 
 def test_what_a_task_has_got_is_not_held() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import socket
 import sys
@@ -64,6 +65,7 @@ _ENCODING = "utf-8" if os.name == "nt" else sys.getfilesystemencoding()
 _ENCODE_ERRORS = "strict" if os.name == "nt" else sys.getfilesystemencodeerrors()
 
 
+@functools.lru_cache
 def open_flags(mode: str) -> int:
     """The flags for a mode of the built-in open: "rb", "w", "r+b", ..., always of bytes."""
     kind, rest = mode[:1], sorted(mode[1:])

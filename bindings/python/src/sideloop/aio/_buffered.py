@@ -11,7 +11,8 @@ import ctypes
 import io
 import os
 import sys
-from typing import Any, Awaitable, Callable, List, Optional, TypeVar, Union
+from collections import deque
+from typing import Any, Awaitable, Deque, List, Optional, Union
 
 from .. import _abi, buffers, errors
 from .._abi import Stat
@@ -26,8 +27,11 @@ BUFFER_SIZE = 65536
 _SEQUENCE = (_abi.SL_FILE_READ, _abi.SL_FILE_WRITE, _abi.SL_OFFSET_CURRENT)
 _STREAM = (_abi.SL_STREAM_RECEIVE, _abi.SL_STREAM_SEND, 0)
 
-T = TypeVar("T")
 Name = Union[str, bytes, int]
+
+# Memory that reads did not fill, to be used again: the system gives new memory page by page, which takes longer than to
+# read a small file.
+_spare: Deque[bytes] = deque(maxlen=64)
 
 
 class BufferedFile:
@@ -173,26 +177,34 @@ class BufferedFile:
 
     async def _fetch(self, size: int, flags: int = 0) -> bytes:
         """Reads on from the system, past what was read ahead: one read. (SL_EXACT counts where there are positions.)"""
-        data = await self._at_end(lambda end: self._read_at(_abi.SL_FILE_READ, size, end, flags))
-        if data is not None:
-            self._end += len(data)
-            return data
+        memory = _memory(size)
+        count = await self._read_on(id(memory) + BYTES_HEADER, size, flags, memory)
+        if count is not None:
+            return _used(memory, count)
+        _used(memory, 0)
         # What comes after all where the task is cancelled must not be lost.
         kind, _, offset = self._in_sequence
         return await self._read_at(kind, size, offset, salvage=self._append_ahead)
 
-    async def _at_end(self, read: Callable[[int], Awaitable[T]]) -> Optional[T]:
-        """Reads from where the last read from the system ended; None where this file has no positions."""
+    async def _read_on(self, where: int, size: int, flags: int, keep: Any) -> Optional[int]:
+        """One read from where the last one from the system ended, and how many bytes that were; None where this file
+        has no positions.
+        """
         if self._at == len(self._ahead):
             self._ahead, self._at = b"", 0
         if self._at_file_end:
             await self._find_end()
         if self._seekable is not False:
             try:
-                return await read(self._end)
+                count: int = await current().call(
+                    _abi.SL_FILE_READ, self._id, where, size, self._end, flags, keep=keep, name=self.name
+                )
             except OSError as error:
                 if not self._has_none(error):
                     raise
+            else:
+                self._end += count
+                return count
         return None
 
     def _append_ahead(self, data: bytes) -> None:
@@ -215,9 +227,9 @@ class BufferedFile:
 
     async def _fill(self, view: memoryview) -> int:
         """Likewise, into a buffer of the program's."""
-        count = await self._at_end(lambda end: self._transfer(_abi.SL_FILE_READ, view, end))
+        # By a view of the operation's own, as in `_transfer`.
+        count = await self._read_on(buffers.address(view), view.nbytes, 0, memoryview(view))
         if count is not None:
-            self._end += count
             return count
         # By memory of ours, so that what comes after all where the task is cancelled is not lost.
         data = await self._fetch_and_cut(len(view), len(view))
@@ -357,6 +369,26 @@ class BufferedFile:
     async def _plain(self, kind: int, **more: Any) -> Any:
         """An operation on the file that needs nothing else."""
         return await current().call(kind, self._id, name=self.name, **more)
+
+
+def _memory(size: int) -> bytes:
+    """Memory to read into, which `_used` takes back."""
+    if size == BUFFER_SIZE:
+        try:
+            return _spare.pop()
+        except IndexError:
+            pass
+    return new_bytes(positive("size", size))
+
+
+def _used(memory: bytes, count: int) -> bytes:
+    """What was read; where that is all of it, the memory itself."""
+    if count == len(memory):
+        return memory
+    data = memory[:count]
+    if len(memory) == BUFFER_SIZE:
+        _spare.append(memory)
+    return data
 
 
 def positive(name: str, number: int) -> int:

@@ -54,7 +54,8 @@ class BinaryFile(BufferedFile):
         self._begin(self._readable, "readable")
         if size is None or size < 0:
             async with self._lock:
-                await self._flush()
+                if self._pending:
+                    await self._flush()
                 return await self._read_all()
         at = self._at
         if not self._lock.held and len(self._ahead) - at >= size:
@@ -300,8 +301,9 @@ class BinaryFile(BufferedFile):
         if self._closed:
             return
         try:
-            async with self._lock:
-                await self._flush()
+            if self._pending or self._lock.held:
+                async with self._lock:
+                    await self._flush()
         finally:
             # Another task may have been faster. Nothing below is left out where the task is cancelled.
             if not self._closed:

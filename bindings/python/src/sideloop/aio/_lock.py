@@ -20,13 +20,16 @@ class Lock:
 
     def __init__(self) -> None:
         self.held = False
-        self._waiting: Deque[Waiter] = deque()
+        # Made when it is needed, which for most it never is.
+        self._waiting: Optional[Deque[Waiter]] = None
 
     async def __aenter__(self) -> None:
         if not self.held:
             self.held = True
             return
         waiter = current().waiter()
+        if self._waiting is None:
+            self._waiting = deque()
         self._waiting.append(waiter)
         try:
             await waiter

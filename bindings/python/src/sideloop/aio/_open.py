@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import stat
 import sys
@@ -18,7 +19,6 @@ from typing import (
     Generator,
     Generic,
     Literal,
-    NamedTuple,
     Optional,
     Tuple,
     Type,
@@ -30,7 +30,7 @@ from typing import (
 from .. import _abi, errors
 from .._library import library
 from ..loop import encode_path, open_flags
-from ._buffered import BUFFER_SIZE
+from ._buffered import BUFFER_SIZE, Name
 from ._engine import BYTES_HEADER, discard, engine
 from ._file import BinaryFile
 from ._hosts import current, in_thread
@@ -147,10 +147,26 @@ def open(
         raise ValueError("Cannot use closefd=False with file name")
 
     async def begin() -> AnyFile:
-        name = file if isinstance(file, int) else os.fspath(file)
-        resource = await _open_resource(file, kind, closefd, opener)
         size = buffer_size(buffering)
-        binary = BinaryFile(resource.id, name, mode, size, resource.position, resource.is_stream)
+        if isinstance(file, int):
+            binary = _adopted(file, closefd, file, mode, size)
+        elif opener is not None:
+            descriptor = await in_thread(opener, file, _system_flags(kind))
+            binary = _adopted(descriptor, True, os.fspath(file), mode, size)
+        else:
+            path, name = encode_path(file), os.fspath(file)
+            where = id(path) + BYTES_HEADER
+            resource = await current().call(
+                _abi.SL_FILE_OPEN,
+                engine().id,
+                where,
+                flags=open_flags(kind),
+                mode=0o666,
+                keep=path,
+                name=name,
+                salvage=discard,
+            )
+            binary = BinaryFile(resource, name, mode, size)
         return TextFile(binary, mode, encoding, errors, newline, buffering == 1) if text else binary
 
     return Opening(begin())
@@ -219,9 +235,7 @@ def wrap(
         descriptor = file
     mode = mode or "rb"
     _, text = _parse(mode)
-    resource = _adopt(descriptor, closefd)
-    size = buffer_size(buffering)
-    binary = BinaryFile(resource.id, getattr(file, "name", file), mode, size, resource.position, resource.is_stream)
+    binary = _adopted(descriptor, closefd, getattr(file, "name", file), mode, buffer_size(buffering))
     return TextFile(binary, mode, encoding, errors, newline, buffering == 1) if text else binary
 
 
@@ -248,6 +262,11 @@ def _parse(mode: str) -> Tuple[str, bool]:
     """Checks a mode like the built-in open; gives it without "b" and "t", and whether it is for text."""
     if not isinstance(mode, str):
         raise TypeError(f"open() argument 'mode' must be str, not {type(mode).__name__}")
+    return _parse_text(mode)
+
+
+@functools.lru_cache
+def _parse_text(mode: str) -> Tuple[str, bool]:
     if set(mode) - set("axrwb+t") or len(mode) > len(set(mode)):
         raise ValueError(f"invalid mode: {mode!r}")
     if "b" in mode and "t" in mode:
@@ -259,36 +278,14 @@ def _parse(mode: str) -> Tuple[str, bool]:
     return kind, "b" not in mode
 
 
-class _Resource(NamedTuple):
-    """What is open in the engine, whether as a stream, and the position where it begins (None: it has no positions)."""
-
-    id: int
-    is_stream: bool
-    position: Optional[int]
+def _system_flags(kind: str) -> int:
+    """What the built-in open asks the system for."""
+    access = os.O_RDWR if "+" in kind else os.O_RDONLY if kind == "r" else os.O_WRONLY
+    return _SYSTEM_FLAGS[kind[0]] | access | getattr(os, "O_CLOEXEC", 0)
 
 
-async def _open_resource(file: Union[Path, int], kind: str, closefd: bool, opener: Optional[Opener]) -> _Resource:
-    if isinstance(file, int):
-        return _adopt(file, closefd)
-    if opener is not None:
-        flags = _SYSTEM_FLAGS[kind[0]] | (os.O_RDWR if "+" in kind else os.O_RDONLY if kind == "r" else os.O_WRONLY)
-        return _adopt(await in_thread(opener, file, flags | getattr(os, "O_CLOEXEC", 0)), True)
-    path = encode_path(file)
-    resource = await current().call(
-        _abi.SL_FILE_OPEN,
-        engine().id,
-        id(path) + BYTES_HEADER,
-        flags=open_flags(kind),
-        mode=0o666,
-        keep=path,
-        name=os.fspath(file),
-        salvage=discard,
-    )
-    return _Resource(resource, False, 0)
-
-
-def _adopt(descriptor: int, take: bool) -> _Resource:
-    """Gives a descriptor to the engine, or a copy of it."""
+def _adopted(descriptor: int, take: bool, name: Name, mode: str, size: int) -> BinaryFile:
+    """Gives a descriptor to the engine, or a copy of it, and makes a file of it."""
     kind = os.fstat(descriptor).st_mode
     is_stream = stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)
     position = None
@@ -304,7 +301,7 @@ def _adopt(descriptor: int, take: bool) -> _Resource:
         if own != descriptor:
             os.close(own)
         raise
-    return _Resource(resource.value, is_stream, position)
+    return BinaryFile(resource.value, name, mode, size, position, is_stream)
 
 
 if sys.platform == "win32":
