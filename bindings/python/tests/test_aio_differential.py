@@ -13,6 +13,8 @@ import random
 from pathlib import Path
 from typing import Any, List, Tuple
 
+import pytest
+
 from conftest import Run, run_python
 from sideloop import aio
 
@@ -326,3 +328,24 @@ asyncio.run(main())
 def test_they_do_where_reads_and_writes_fall_short(tmp_path: Path) -> None:
     ended = run_python(FAULTY, str(tmp_path), env={"SIDELOOP_FAULTS": "read: short@0.4; write: short@0.4"})
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_openers(run: Run, tmp_path: Path) -> None:
+    """They open the file; what is no path does not come to them, so that nothing is left open."""
+    path = tmp_path / "file"
+    path.write_bytes(b"known")
+    asked: List[Any] = []
+
+    def opener(name: Any, flags: int) -> int:
+        asked.append(name)
+        return os.open(path, flags)
+
+    async def main() -> None:
+        async with aio.open(path, "rb", opener=opener) as file:
+            assert (await file.read(), file.name) == (b"known", str(path))
+        none: Any = 1.5
+        with pytest.raises(TypeError, match="PathLike"):
+            await aio.open(none, "rb", opener=opener)
+        assert asked == [path]
+
+    run(main)

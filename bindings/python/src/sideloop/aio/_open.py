@@ -14,6 +14,7 @@ import sys
 from types import TracebackType
 from typing import (
     Any,
+    Awaitable,
     Callable,
     Coroutine,
     Generator,
@@ -148,25 +149,15 @@ def open(
 
     async def begin() -> AnyFile:
         size = buffer_size(buffering)
-        if isinstance(file, int):
-            binary = _adopted(file, closefd, file, mode, size)
+        # First of all: what is no path is refused before anything is opened.
+        name = file if isinstance(file, int) else os.fspath(file)
+        if isinstance(name, int):
+            binary = _adopted(name, closefd, name, mode, size)
         elif opener is not None:
             descriptor = await in_thread(opener, file, _system_flags(kind))
-            binary = _adopted(descriptor, True, os.fspath(file), mode, size)
+            binary = _adopted(descriptor, True, name, mode, size)
         else:
-            path, name = encode_path(file), os.fspath(file)
-            where = id(path) + BYTES_HEADER
-            resource = await current().call(
-                _abi.SL_FILE_OPEN,
-                engine().id,
-                where,
-                flags=open_flags(kind),
-                mode=0o666,
-                keep=path,
-                name=name,
-                salvage=discard,
-            )
-            binary = BinaryFile(resource, name, mode, size)
+            binary = BinaryFile(await open_path(name, open_flags(kind), 0o666), name, mode, size)
         return TextFile(binary, mode, encoding, errors, newline, buffering == 1) if text else binary
 
     return Opening(begin())
@@ -262,11 +253,11 @@ def _parse(mode: str) -> Tuple[str, bool]:
     """Checks a mode like the built-in open; gives it without "b" and "t", and whether it is for text."""
     if not isinstance(mode, str):
         raise TypeError(f"open() argument 'mode' must be str, not {type(mode).__name__}")
-    return _parse_text(mode)
+    return _parse_string(mode)
 
 
 @functools.lru_cache
-def _parse_text(mode: str) -> Tuple[str, bool]:
+def _parse_string(mode: str) -> Tuple[str, bool]:
     if set(mode) - set("axrwb+t") or len(mode) > len(set(mode)):
         raise ValueError(f"invalid mode: {mode!r}")
     if "b" in mode and "t" in mode:
@@ -276,6 +267,22 @@ def _parse_text(mode: str) -> Tuple[str, bool]:
         raise ValueError("must have exactly one of create/read/write/append mode")
     kind = kind.replace("+", "") + ("+" if "+" in kind else "")
     return kind, "b" not in mode
+
+
+def open_path(path: Union[str, bytes], flags: int, permissions: int) -> Awaitable[int]:
+    """Opens a file in the engine, with flags of the library's. To be awaited at once."""
+    encoded = encode_path(path)
+    opening: Awaitable[int] = current().call(
+        _abi.SL_FILE_OPEN,
+        engine().id,
+        id(encoded) + BYTES_HEADER,
+        flags=flags,
+        mode=permissions,
+        keep=encoded,
+        name=path,
+        salvage=discard,
+    )
+    return opening
 
 
 def _system_flags(kind: str) -> int:

@@ -19,11 +19,10 @@ from types import TracebackType
 from typing import Any, Callable, Coroutine, List, Optional, Tuple, Type, TypeVar
 
 from .. import _abi
-from ..loop import encode_path
-from ._engine import BYTES_HEADER, discard, engine
+from ._engine import discard
 from ._file import BinaryFile
-from ._hosts import current, in_thread, in_thread_to_the_end
-from ._open import Opening, Path, buffer_size, check_arguments
+from ._hosts import in_thread, in_thread_to_the_end
+from ._open import Opening, Path, buffer_size, check_arguments, open_path
 from ._paths import WINDOWS, on_path
 from ._spooled import SpooledFile
 from ._text import TextFile
@@ -298,18 +297,7 @@ async def _place(suffix: Any, prefix: Any, folder: Optional[Path]) -> Tuple[Any,
 
 async def _open_new(path: Any, kind: str) -> int:
     flags = _abi.SL_OPEN_READ | _abi.SL_OPEN_WRITE | _abi.SL_OPEN_CREATE | _abi.SL_OPEN_EXCLUSIVE
-    encoded = encode_path(path)
-    resource: int = await current().call(
-        _abi.SL_FILE_OPEN,
-        engine().id,
-        id(encoded) + BYTES_HEADER,
-        flags=flags | (_abi.SL_OPEN_APPEND if "a" in kind else 0),
-        mode=0o600,
-        keep=encoded,
-        name=path,
-        salvage=discard,
-    )
-    return resource
+    return await open_path(path, flags | (_abi.SL_OPEN_APPEND if "a" in kind else 0), 0o600)
 
 
 async def _make_directory(path: Any) -> None:
