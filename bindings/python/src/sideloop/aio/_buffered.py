@@ -181,10 +181,9 @@ class BufferedFile:
         count = await self._read_on(id(memory) + BYTES_HEADER, size, flags, memory)
         if count is not None:
             return _used(memory, count)
-        _used(memory, 0)
         # What comes after all where the task is cancelled must not be lost.
         kind, _, offset = self._in_sequence
-        return await self._read_at(kind, size, offset, salvage=self._append_ahead)
+        return await self._read_at(kind, memory, offset, salvage=self._append_ahead)
 
     async def _read_on(self, where: int, size: int, flags: int, keep: Any) -> Optional[int]:
         """One read from where the last one from the system ended, and how many bytes that were; None where this file
@@ -282,14 +281,18 @@ class BufferedFile:
             self._pending, self._pending_size = [rest] if rest else [], len(rest)
 
     def _read_at(
-        self, kind: int, size: int, offset: int, flags: int = 0, timeout: Optional[float] = None, salvage: Any = None
+        self,
+        kind: int,
+        memory: bytes,
+        offset: int,
+        flags: int = 0,
+        timeout: Optional[float] = None,
+        salvage: Any = None,
     ) -> Awaitable[bytes]:
         """One read into memory of ours."""
-        # The one of no bytes is everybody's; the library touches none of it.
-        buffer = new_bytes(positive("size", size))
-        where = id(buffer) + BYTES_HEADER
+        where = id(memory) + BYTES_HEADER
         outcome: Awaitable[bytes] = current().call(
-            kind, self._id, where, size, offset, flags, 0, timeout, filled, buffer, self.name, salvage
+            kind, self._id, where, len(memory), offset, flags, 0, timeout, filled, memory, self.name, salvage
         )
         return outcome
 
@@ -372,21 +375,19 @@ class BufferedFile:
 
 
 def _memory(size: int) -> bytes:
-    """Memory to read into, which `_used` takes back."""
+    """Memory to read into, which `_used` may take back."""
     if size == BUFFER_SIZE:
         try:
             return _spare.pop()
         except IndexError:
             pass
-    return new_bytes(positive("size", size))
+    return new_bytes(size)
 
 
 def _used(memory: bytes, count: int) -> bytes:
     """What was read; where that is all of it, the memory itself."""
-    if count == len(memory):
-        return memory
-    data = memory[:count]
-    if len(memory) == BUFFER_SIZE:
+    data = filled(memory, count, 0)
+    if data is not memory and len(memory) == BUFFER_SIZE:
         _spare.append(memory)
     return data
 

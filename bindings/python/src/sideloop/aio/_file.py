@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Iterable, List, Optional, Type
 from .. import _abi, buffers
 from .._abi import Stat
 from ._buffered import BUFFER_SIZE, BufferedFile, positive
-from ._engine import discard, nothing
+from ._engine import discard, new_bytes, nothing
 from ._hosts import current
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ class BinaryFile(BufferedFile):
         if offset < 0 or self._closed or not self._readable:
             self._check(self._readable, "readable")
             positive("offset", offset)
-        return await self._read_at(_abi.SL_FILE_READ, size, offset, _abi.SL_EXACT, timeout)
+        # The memory of no bytes is everybody's; the library touches none of it.
+        memory = new_bytes(positive("size", size))
+        return await self._read_at(_abi.SL_FILE_READ, memory, offset, _abi.SL_EXACT, timeout)
 
     async def preadinto(self, buffer: Buffer, offset: int, *, timeout: Optional[float] = None) -> int:
         """Likewise into a writable buffer, and says how many bytes."""
@@ -54,8 +56,7 @@ class BinaryFile(BufferedFile):
         self._begin(self._readable, "readable")
         if size is None or size < 0:
             async with self._lock:
-                if self._pending:
-                    await self._flush()
+                await self._flush()
                 return await self._read_all()
         at = self._at
         if not self._lock.held and len(self._ahead) - at >= size:
