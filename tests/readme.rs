@@ -1,4 +1,6 @@
-//! The programs in README.md, and those in examples/c, are compiled and run as a reader would.
+//! The programs in README.md, and those in examples/c, are compiled and run as a reader would: where a compiler is at
+//! hand that makes programs for the same system, which is not so for Windows' under wine.
+#![cfg(unix)]
 
 #[allow(dead_code, reason = "C++ is for other tests")]
 #[path = "c/link.rs"]
@@ -45,7 +47,6 @@ fn assert_sizes(said: &str) {
 }
 
 #[test]
-#[cfg(unix)]
 fn the_c_program_compiles_and_runs() {
     let source = folder().join("program.c");
     fs::write(&source, block("c")).expect("cargo's folder for tests is writable");
@@ -57,7 +58,6 @@ fn the_c_program_compiles_and_runs() {
 
 /// The believers lose something, with a seed that brings it back; the careful one does not.
 #[test]
-#[cfg(unix)]
 fn the_example_of_faults_finds_what_is_wrong() {
     let program = folder().join("faults");
     link::compile(Language::C11, &link::root().join("examples/c/faults.c"), &link::root().join("include"), &program)
@@ -76,7 +76,6 @@ fn the_example_of_faults_finds_what_is_wrong() {
 }
 
 #[test]
-#[cfg(unix)]
 fn the_python_program_runs() {
     let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
     let mut command = Command::new(python);
