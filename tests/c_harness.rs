@@ -153,7 +153,9 @@ fn deliver_thread() {
 
 #[test]
 fn echo() {
-    run("echo", &["1000", if slow() { "20000" } else { "100000" }, "64"]);
+    // Wine's server looks through the waits of all sockets at each event of one.
+    let connections = if slow() && cfg!(windows) { "300" } else { "1000" };
+    run("echo", &[connections, if slow() { "20000" } else { "100000" }, "64"]);
 }
 
 #[test]
